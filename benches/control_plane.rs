@@ -98,7 +98,8 @@ fn cost() -> Outcome<()> {
 
 fn manager(hub: Arc<dyn QuotaSource>, node: &Path, clock: Arc<dyn Clock>) -> Outcome<QuotaManager> {
     std::fs::create_dir_all(node)?;
-    let defaults = DefaultLimits::new(RequestLimits { per_minute: 1_000, per_hour: 10_000 }, HistoryLimits::default());
+    let defaults =
+        DefaultLimits::new(RequestLimits { per_minute: 1_000, per_hour: 10_000 }, HistoryLimits::default());
     Ok(QuotaManager::new(hub, NodeStore::open(node)?, defaults, Duration::from_mins(1), clock))
 }
 

@@ -162,10 +162,8 @@ fn the_example_of_a_new_event_compiles_only_with_its_facts_and_then_changes_no_f
     let missing = workspace.cargo(&examples);
     let words = String::from_utf8_lossy(&missing.stdout);
     assert!(!missing.status.success() && words.contains("point_deleted"), "{words}");
-    workspace.insert(
-        example,
-        "Event::HistoryDropped { through: Seq::new(7), chain: [3; 32], base: [4; 32] },\n",
-    );
+    workspace
+        .insert(example, "Event::HistoryDropped { through: Seq::new(7), chain: [3; 32], base: [4; 32] },\n");
     let shown = workspace.cargo(&examples);
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stdout));
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer_testing::{Random, Wait};
 
-use crate::support::limits::limits;
 use crate::support::hub_and_node::Cluster;
+use crate::support::limits::limits;
 use crate::support::metrics::{metrics, value};
 use crate::support::node::{Client, Node, vectorizer};
 
@@ -113,7 +113,10 @@ async fn history_that_is_kept_is_sealed_verified_and_exported_from_its_beginning
     let lines = node.keyless().log("").await;
     assert_eq!(lines.first().unwrap()["seq"], 1);
     assert_eq!(lines.len() as u64, node.keyless().head().await["seq"].as_u64().unwrap());
-    node.keyless().put("/collections/words/vectors", &json!({"vectors": [{"id": "last", "vector": vec![0.5; 64]}]})).await.expect(200);
+    node.keyless()
+        .put("/collections/words/vectors", &json!({"vectors": [{"id": "last", "vector": vec![0.5; 64]}]}))
+        .await
+        .expect(200);
     node.stop();
     let data = data.path().display().to_string();
     let verified = vectorizer(["log", "verify", "--data-dir", &data, "--tenant", "default"]);
@@ -121,7 +124,8 @@ async fn history_that_is_kept_is_sealed_verified_and_exported_from_its_beginning
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_was_dropped_is_gone_with_the_oldest_one_named_and_a_server_is_replayed_from_its_base() {
+async fn a_record_that_was_dropped_is_gone_with_the_oldest_one_named_and_a_server_is_replayed_from_its_base()
+{
     let data = TempDir::new().unwrap();
     let node = Node::start("serve", data.path(), &KEEP_NOTHING);
     let client = node.keyless();

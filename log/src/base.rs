@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{BlockFile, BlockFileError, BlockWriter, FileHash, Finished};
 use crate::billing::JournalPosition;
+use crate::blocks::{BlockFile, BlockFileError, BlockWriter, FileHash, Finished};
 use crate::damage::{Damage, DamageKind};
 use crate::document::Document;
 use crate::error::Error;
@@ -288,8 +288,7 @@ impl Base {
         let (file, facts, _) = BlockFile::open::<BaseFacts>(&self.path, Some(self.entry.hash))?;
         let BaseEntry { generation, through, at, chain, items, bytes, .. } = self.entry;
         let (log_id, chain) = (self.log_id, *chain.as_bytes());
-        let expected =
-            BaseFacts { version: VERSION, log_id, generation, through, at, chain, items, bytes };
+        let expected = BaseFacts { version: VERSION, log_id, generation, through, at, chain, items, bytes };
         if facts != expected {
             return Err(BlockFileError::Damaged("it is another base than the manifest names".to_owned()));
         }

@@ -24,8 +24,8 @@ use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
 
 pub use effect::{
-    BillClose, BillStep, CollectionContent, DataChange, DroppedHistory, Effect, EventFacts, ObservedUsage, RefusedRequests,
-    WrittenPoint, WrittenPoints,
+    BillClose, BillStep, CollectionContent, DataChange, DroppedHistory, Effect, EventFacts, ObservedUsage,
+    RefusedRequests, WrittenPoint, WrittenPoints,
 };
 pub use kind::EventKind;
 

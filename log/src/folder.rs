@@ -106,8 +106,11 @@ impl TenantFolder {
     fn unsealed(&self, manifest: &Manifest) -> Result<(Vec<Seq>, History), Error> {
         let history = self.history(manifest)?;
         let path = &self.path;
-        let found = tails::firsts(path)
-            .map_err(|source| Error::File { doing: "read", path: path.clone(), source })?;
+        let found = tails::firsts(path).map_err(|source| Error::File {
+            doing: "read",
+            path: path.clone(),
+            source,
+        })?;
         let sealed = history.end().seq;
         // A tail is sealed as a whole. The last tail is never sealed, whatever its name says.
         let covered = found.iter().skip(1).take_while(|next| **next <= sealed.next()).count();
@@ -204,7 +207,8 @@ impl TenantFolder {
             manifest.replace(&building.join("manifest.json"))
         };
         create().map_err(|source| Error::File { doing: "create", path: building.to_owned(), source })?;
-        let storage = SledStorage::create(&tails::paths(building, Seq::OLDEST), SEGMENT_BYTES, manifest.placement())?;
+        let storage =
+            SledStorage::create(&tails::paths(building, Seq::OLDEST), SEGMENT_BYTES, manifest.placement())?;
         initialize(&storage, log_id)?;
         drop(storage);
         let publish = || {

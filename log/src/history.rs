@@ -49,7 +49,6 @@ pub(crate) struct History {
     pub(crate) log_id: LogId,
     pub(crate) generation: Generation,
     /// The key of the handles of points; `None` before the folder has a manifest of the history.
-    #[serde(with = "handle_key")]
     pub(crate) handle_key: Option<HandleKey>,
     /// The state that the history begins with; `None` if it begins with the first record.
     pub(crate) base: Option<BaseEntry>,
@@ -217,25 +216,6 @@ impl History {
 fn no_random_bytes(error: getrandom::Error) -> Error {
     let (doing, reason, kind) = ("read random bytes", error.to_string(), StorageFailure::Broken);
     StorageError { doing, reason, kind }.into()
-}
-
-/// An optional key as lower-case hexadecimal.
-mod handle_key {
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
-    use crate::envelope::HandleKey;
-
-    pub(super) fn serialize<S: Serializer>(key: &Option<HandleKey>, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = key.as_ref().map(|key| blake3::Hash::from_bytes(*key.as_bytes()).to_hex().to_string());
-        text.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HandleKey>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        let bytes = blake3::Hash::from_hex(text).map_err(D::Error::custom)?;
-        Ok(Some(HandleKey::from_bytes(*bytes.as_bytes())))
-    }
 }
 
 /// Hashes as lower-case hexadecimal.

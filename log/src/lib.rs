@@ -149,9 +149,9 @@ pub use envelope::{
 };
 pub use error::Error;
 pub use event::{
-    BillClose, BillStep, CollectionContent, CollectionId, CollectionName, DataChange, Dimension, DroppedHistory,
-    Effect, Event, EventFacts, EventKind, IndexParameters, InvalidCollectionName, InvalidDimension, Metric,
-    ObservedUsage, RefusedRequests, VectorParameters, WrittenPoint, WrittenPoints,
+    BillClose, BillStep, CollectionContent, CollectionId, CollectionName, DataChange, Dimension,
+    DroppedHistory, Effect, Event, EventFacts, EventKind, IndexParameters, InvalidCollectionName,
+    InvalidDimension, Metric, ObservedUsage, RefusedRequests, VectorParameters, WrittenPoint, WrittenPoints,
 };
 pub use export::{
     ExportDetail, ExportFormat, ExportRange, ExportedBase, ExportedLine, ExportedRecord, RangePosition,
@@ -171,7 +171,7 @@ pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, Text, TextId
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};
-pub use sealing::{HistoryChange, PreparedBase, SealedRecords, TierSizes};
+pub use sealing::{BaseItems, HistoryChange, PreparedBase, SealedRecords, TierSizes};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use tenant_log::{Commit, CommitTimes, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;

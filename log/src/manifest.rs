@@ -107,7 +107,10 @@ impl Manifest {
         match serde_json::from_slice::<Self>(&bytes) {
             Ok(manifest) if ![FORMAT, FORMAT_WITH_HISTORY].contains(&manifest.format) => refused(
                 path,
-                format!("format {} is not known here, only {FORMAT} and {FORMAT_WITH_HISTORY}", manifest.format),
+                format!(
+                    "format {} is not known here, only {FORMAT} and {FORMAT_WITH_HISTORY}",
+                    manifest.format
+                ),
             ),
             Ok(manifest) if manifest.checksum != manifest.expected_checksum() => {
                 refused(path, "its checksum does not match".to_owned())

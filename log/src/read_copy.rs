@@ -25,10 +25,11 @@ pub(crate) fn scratch(bytes: u64) -> Result<TempDir, Error> {
         let reason = format!("no other disk has room for a copy of {bytes} bytes");
         Error::Storage(StorageError { doing: "read the log elsewhere", reason, kind: StorageFailure::Full })
     })?;
-    tempfile::Builder::new()
-        .prefix("vectorizer-read-")
-        .tempdir_in(&scratch)
-        .map_err(|source| Error::File { doing: "create a folder in", path: scratch, source })
+    tempfile::Builder::new().prefix("vectorizer-read-").tempdir_in(&scratch).map_err(|source| Error::File {
+        doing: "create a folder in",
+        path: scratch,
+        source,
+    })
 }
 
 fn has_room(folder: &Path, bytes: u64) -> bool {

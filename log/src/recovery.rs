@@ -12,7 +12,7 @@ use crate::part::{Mark, PartKey};
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
-use crate::tenant_log::{ActiveTail, TenantLog};
+use crate::tenant_log::{ActiveTail, LogEnd, TenantLog};
 use crate::tiers::Tiers;
 use crate::verifier::{Verifier, WalkEnd, walk};
 
@@ -240,13 +240,7 @@ impl Pass {
     }
 
     /// Removes the uncommitted tail, and acknowledges whole commits above the head.
-    fn finish(
-        self,
-        tiers: Tiers,
-        log_id: LogId,
-        acknowledged: Head,
-        slot: Slot,
-    ) -> Result<Recovered, Error> {
+    fn finish(self, tiers: Tiers, log_id: LogId, acknowledged: Head, slot: Slot) -> Result<Recovered, Error> {
         let from = self.head.seq.next();
         // Frozen tails are durable and acknowledged, so an unfinished commit in one of them is damage.
         let storage = tiers.active.storage.as_ref();
@@ -262,7 +256,8 @@ impl Pass {
         }
         let format = tiers.history.envelopes()?;
         let Self { head, bytes, last_at, tail, .. } = self;
-        let log = TenantLog::recovered(tiers, log_id, head, bytes, slot, last_at, tail, format);
+        let end = LogEnd { log_id, head, bytes, slot, last_at, tail };
+        let log = TenantLog::recovered(tiers, end, format);
         Ok(Recovered { log, removed })
     }
 }

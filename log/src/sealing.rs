@@ -31,9 +31,9 @@ use crate::history::{FILE, History, SEGMENTS, SegmentEntry};
 use crate::merging::to_merge;
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::segment::{Segment, SegmentWriter};
+use crate::storage::Storage;
 use crate::tails;
 use crate::tenant_log::{LogReader, Shared, TenantLog};
-use crate::storage::Storage;
 use crate::tiers::{LogFolder, Tail, Tiers};
 use crate::verifier::{Verified, Verifier, WalkEnd, walk};
 
@@ -43,6 +43,9 @@ const UNFINISHED: &str = "unfinished";
 /// How long to wait for readers of a sealed tail, and how often to look.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
 const CLOSING_POLL: Duration = Duration::from_millis(2);
+
+/// Gives the items of a base, in their order, to the function that it is called with.
+pub type BaseItems<'a> = dyn FnMut(&mut dyn FnMut(&BaseItem) -> io::Result<()>) -> io::Result<()> + 'a;
 
 /// A change of the history that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +76,8 @@ impl PreparedBase {
 impl TenantLog {
     /// Whether `base` can take the place of the records before it: its file exists, and a segment ends with it.
     pub fn accepts(&self, base: &PreparedBase) -> bool {
-        let is_end = |tiers: Arc<Tiers>| {
-            tiers.history.segments.iter().any(|entry| entry.head() == base.entry.head())
-        };
+        let is_end =
+            |tiers: Arc<Tiers>| tiers.history.segments.iter().any(|entry| entry.head() == base.entry.head());
         base.path.exists() && self.shared.tiers().is_ok_and(is_end)
     }
 
@@ -213,7 +215,7 @@ impl LogReader {
     pub fn prepare_base(
         &self,
         head: Head,
-        items: &mut dyn FnMut(&mut dyn FnMut(&BaseItem) -> io::Result<()>) -> io::Result<()>,
+        items: &mut BaseItems<'_>,
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<PreparedBase>, Error> {
         let changing = Changing::begin(&self.shared, stop)?;
@@ -229,7 +231,7 @@ impl LogReader {
         let Some(entry) = changing.written(&unfinished, write())? else { return Ok(None) };
         let folder = changing.folder.path.join(SEGMENTS);
         let path = folder.join(entry.file_name());
-        durable::rename(&unfinished, &path).map_err(|source| changing.failed("publish", &path, source))?;
+        durable::rename(&unfinished, &path).map_err(|source| failed("publish", &path, source))?;
         Base::new(&folder, log_id, entry).each(|_| Ok::<_, Error>(()))?;
         Ok(Some(PreparedBase { entry, path }))
     }
@@ -253,6 +255,10 @@ fn is_closed(database: &Weak<dyn Storage>) -> bool {
         std::thread::sleep(CLOSING_POLL);
     }
     true
+}
+
+fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::File { doing, path: path.to_owned(), source }
 }
 
 fn interrupted() -> io::Error {
@@ -305,16 +311,12 @@ impl<'a> Changing<'a> {
         Ok(History::clone(&self.shared.tiers()?.history))
     }
 
-    fn failed(&self, doing: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::File { doing, path: path.to_owned(), source }
-    }
-
     /// The path of the file to write, in a folder that exists.
     fn unfinished(&self) -> Result<PathBuf, Error> {
         let folder = self.folder.path.join(SEGMENTS);
         create_private_folder(&folder)
             .and_then(|()| sync_folder(&self.folder.path))
-            .map_err(|source| self.failed("create", &folder, source))?;
+            .map_err(|source| failed("create", &folder, source))?;
         Ok(folder.join(UNFINISHED))
     }
 
@@ -328,7 +330,7 @@ impl<'a> Changing<'a> {
                 if source.kind() == io::ErrorKind::Interrupted && self.is_stopped() {
                     return Ok(None);
                 }
-                Err(self.failed("write", unfinished, source))
+                Err(failed("write", unfinished, source))
             }
         }
     }
@@ -339,7 +341,7 @@ impl<'a> Changing<'a> {
         let generation = self.tiers.history.generation;
         let before = self.tiers.sealed();
         let begin = || SegmentWriter::begin(create(&unfinished)?, self.log_id(), generation, before);
-        let mut writer = begin().map_err(|source| self.failed("write", &unfinished, source))?;
+        let mut writer = begin().map_err(|source| failed("write", &unfinished, source))?;
         let end = through.previous().unwrap_or(Seq::NONE);
         let alone = Tiers::of_storage(self.log_id(), Arc::clone(&tail.storage));
         let mut failed = None;
@@ -370,7 +372,7 @@ impl<'a> Changing<'a> {
         let generation = self.tiers.history.generation;
         let before = first.before();
         let begin = || SegmentWriter::begin(create(&unfinished)?, self.log_id(), generation, before);
-        let mut writer = begin().map_err(|source| self.failed("write", &unfinished, source))?;
+        let mut writer = begin().map_err(|source| failed("write", &unfinished, source))?;
         for segment in segments {
             if let Err(error) = writer.push_segment(segment, &|| self.is_stopped()) {
                 let _ = fs::remove_file(&unfinished);
@@ -389,7 +391,7 @@ impl<'a> Changing<'a> {
         let folder = self.folder.path.join(SEGMENTS);
         let segment = Segment::new(&folder, self.log_id(), entry, before.chain);
         durable::rename(unfinished, segment.path())
-            .map_err(|source| self.failed("publish", segment.path(), source))?;
+            .map_err(|source| failed("publish", segment.path(), source))?;
         match segment.scrub(&mut |_| ControlFlow::Continue(()))? {
             Some(damage) => Err(damage.into()),
             None => Ok(entry),
@@ -399,7 +401,7 @@ impl<'a> Changing<'a> {
     /// Replaces the manifest of the history, and the tiers that readers see.
     fn publish(&self, history: History, frozen: &[Tail]) -> Result<(), Error> {
         let path = &self.folder.path;
-        history.replace(path).map_err(|source| self.failed("write", &path.join(FILE), source))?;
+        history.replace(path).map_err(|source| failed("write", &path.join(FILE), source))?;
         let sealed = self.tiers.frozen.len() - frozen.len();
         // The writer may have frozen another tail meanwhile.
         self.shared.change_tiers(|tiers| tiers.with_history(&self.folder, history).without_frozen(sealed));

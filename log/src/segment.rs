@@ -213,12 +213,7 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     /// Begins a segment after `before`.
-    pub(crate) fn begin(
-        file: File,
-        log_id: LogId,
-        generation: Generation,
-        before: Head,
-    ) -> io::Result<Self> {
+    pub(crate) fn begin(file: File, log_id: LogId, generation: Generation, before: Head) -> io::Result<Self> {
         let facts = SegmentFacts {
             version: VERSION,
             log_id,

@@ -58,11 +58,7 @@ pub(crate) fn firsts(folder: &Path) -> io::Result<Vec<Seq>> {
 ///
 /// After [`CreateError::Nothing`] no tail exists, and writes go on in the previous one. After
 /// [`CreateError::Unopened`] the new tail may exist, so nothing may be written to the previous one any more.
-pub(crate) fn create(
-    folder: &Path,
-    first: Seq,
-    segment_bytes: usize,
-) -> Result<SledStorage, CreateError> {
+pub(crate) fn create(folder: &Path, first: Seq, segment_bytes: usize) -> Result<SledStorage, CreateError> {
     let paths = paths(folder, first);
     let building = folder.join(TAILS).join(CREATING);
     let build = || -> Result<(), Error> {

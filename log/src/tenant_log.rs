@@ -37,6 +37,20 @@ pub struct TenantLog {
     format: EnvelopeFormat,
 }
 
+/// The end of a recovered log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogEnd {
+    pub(crate) log_id: LogId,
+    pub(crate) head: Head,
+    /// The stored bytes of all records and of the base.
+    pub(crate) bytes: u64,
+    /// The slot of the head file that holds `head`.
+    pub(crate) slot: Slot,
+    /// The time of the last record.
+    pub(crate) last_at: Timestamp,
+    pub(crate) tail: ActiveTail,
+}
+
 /// The size and the age of the tail that takes writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ActiveTail {
@@ -149,16 +163,9 @@ impl Drop for TenantLog {
 }
 
 impl TenantLog {
-    pub(crate) fn recovered(
-        tiers: Tiers,
-        log_id: LogId,
-        head: Head,
-        bytes: u64,
-        slot: Slot,
-        last_at: Timestamp,
-        tail: ActiveTail,
-        format: EnvelopeFormat,
-    ) -> Self {
+    /// A log with these tiers and this end.
+    pub(crate) fn recovered(tiers: Tiers, end: LogEnd, format: EnvelopeFormat) -> Self {
+        let LogEnd { log_id, head, bytes, slot, last_at, tail } = end;
         let shared = Arc::new(Shared::new(log_id, Some(tiers), head));
         let (head_is_durable, poison, last_commit) = (false, None, CommitTimes::default());
         Self { shared, head, bytes, slot, last_at, head_is_durable, poison, last_commit, tail, format }

@@ -50,12 +50,7 @@ impl Tiers {
     }
 
     /// The log of a folder with this history and these tails, oldest first.
-    pub(crate) fn of_folder(
-        folder: LogFolder,
-        history: History,
-        frozen: Vec<Tail>,
-        active: Tail,
-    ) -> Self {
+    pub(crate) fn of_folder(folder: LogFolder, history: History, frozen: Vec<Tail>, active: Tail) -> Self {
         let segments = segments_of(&folder.path, &history);
         let (log_id, history) = (history.log_id, Arc::new(history));
         Self { log_id, folder: Some(Arc::new(folder)), history, segments, frozen, active }

@@ -77,7 +77,8 @@ fn a_log_of_version_1_goes_on_in_version_2() {
 
     let copy = MemoryBackend { storage: Arc::new(MemoryStorage::new(1 << 16)), log_id: backend.log_id };
     initialize(&copy.storage, copy.log_id).unwrap();
-    vectorizer_log::copy_acknowledged(Arc::new(Arc::clone(&backend.storage)), &copy.storage, backend.log_id).unwrap();
+    vectorizer_log::copy_acknowledged(Arc::new(Arc::clone(&backend.storage)), &copy.storage, backend.log_id)
+        .unwrap();
     assert_eq!(copy.recover().unwrap().1, records);
 }
 

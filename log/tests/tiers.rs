@@ -276,7 +276,10 @@ fn a_flipped_bit_in_any_byte_of_a_manifest_of_the_history_is_named() {
         }
     }
     fs::remove_file(&path).unwrap();
-    assert!(matches!(backend.open(), Err(Error::Manifest { .. })), "a history that is missing is not an empty one");
+    assert!(
+        matches!(backend.open(), Err(Error::Manifest { .. })),
+        "a history that is missing is not an empty one"
+    );
     fs::write(&path, &whole).unwrap();
     assert_whole(&backend, &written);
 }

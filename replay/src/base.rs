@@ -1,9 +1,7 @@
 //! The state that a log begins with after older records were dropped.
 
 use vectorizer_index::{Index, InvalidEvent};
-use vectorizer_log::{
-    Base, BaseAnswer, BaseItem, BaseState, CollectionId, Document, Error, LogId, Seq,
-};
+use vectorizer_log::{Base, BaseAnswer, BaseItem, BaseState, CollectionId, Document, Error, LogId, Seq};
 
 use crate::billing::Billing;
 use crate::idempotency::{Answer, IdempotencyTable};

@@ -56,7 +56,9 @@ impl From<Verification> for Reading {
         } = verification;
         let mut notes = Vec::new();
         if beginning > Seq::NONE {
-            notes.push(format!("the records up to seq {beginning} were dropped; the log begins with their state"));
+            notes.push(format!(
+                "the records up to seq {beginning} were dropped; the log begins with their state"
+            ));
         }
         if let Some(Damage { seq, kind }) = unfinished {
             notes.push(format!(

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::{
-    ChainHash, Damage, DamageKind, ExportDetail, ExportFormat, ExportRange, ExportedLine, ExportedRecord, Head,
-    LogId, Record, RemoteVerification, Seq, TenantId, Timestamp,
+    ChainHash, Damage, DamageKind, ExportDetail, ExportFormat, ExportRange, ExportedLine, ExportedRecord,
+    Head, LogId, Record, RemoteVerification, Seq, TenantId, Timestamp,
 };
 
 use vectorizer_replay::{BaseError, BaseFold, Projection};
@@ -121,7 +121,7 @@ pub(super) trait LogVisitor {
     fn record(&mut self, record: &Record) -> ControlFlow<()>;
 }
 
-fn invalid_base(error: BaseError) -> ServerError {
+fn invalid_base(error: &BaseError) -> ServerError {
     ServerError::Answer { of: "log", reason: error.to_string() }
 }
 
@@ -229,7 +229,7 @@ impl Server {
         let mut reading =
             Reading { log_id: None, head: Some(head), records: 0, damage: Vec::new(), notes: Vec::new() };
         let mut last = Seq::NONE;
-        let mut base: Option<(LogId, Seq, u64, BaseFold)> = None;
+        let mut base: Option<(LogId, Seq, BaseFold)> = None;
         'answers: while last < head.seq {
             // Without a first record, the log begins with its base.
             let from = (last > Seq::NONE).then(|| last.next());
@@ -252,16 +252,17 @@ impl Server {
                             found.through
                         ));
                         last = found.through;
-                        base = Some((found.log_id, found.through, found.items, BaseFold::default()));
+                        base = Some((found.log_id, found.through, BaseFold::default()));
                     }
                     ExportedLine::BaseItem(item) => {
                         if let Some((.., fold)) = &mut base {
-                            fold.push(item).map_err(invalid_base)?;
+                            fold.push(item).map_err(|error| invalid_base(&error))?;
                         }
                     }
                     ExportedLine::Record(ExportedRecord { log_id, stored, .. }) => {
-                        if let Some((log_id, through, _, fold)) = base.take() {
-                            visitor.begin(fold.finish(log_id, through).map_err(invalid_base)?);
+                        if let Some((log_id, through, fold)) = base.take() {
+                            visitor
+                                .begin(fold.finish(log_id, through).map_err(|error| invalid_base(&error))?);
                         }
                         reading.log_id.get_or_insert(log_id);
                         match verification.push(log_id, &stored) {
@@ -279,8 +280,8 @@ impl Server {
                     break 'answers;
                 }
             }
-            if let Some((log_id, through, _, fold)) = base.take() {
-                visitor.begin(fold.finish(log_id, through).map_err(invalid_base)?);
+            if let Some((log_id, through, fold)) = base.take() {
+                visitor.begin(fold.finish(log_id, through).map_err(|error| invalid_base(&error))?);
             }
             if last == before {
                 let next = before.next();

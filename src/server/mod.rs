@@ -165,7 +165,13 @@ impl Server {
                     Some(quotas),
                 )
             }
-            None => (AccessCheck::keyless(single_tenant(), history_limits(config.history)), None, None, None, None),
+            None => (
+                AccessCheck::keyless(single_tenant(), history_limits(config.history)),
+                None,
+                None,
+                None,
+                None,
+            ),
         };
         let listener = listen(address)?;
         let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;

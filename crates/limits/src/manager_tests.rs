@@ -73,7 +73,8 @@ fn bench(node: &Path, vectors: u64) -> Bench {
     let permits = Semaphore::new(PERMITS as usize);
     let hub = Arc::new(Double { vectors: vectors.into(), calls: AtomicUsize::new(0), permits });
     let hands = Arc::new(Hands::default());
-    let defaults = DefaultLimits::new(RequestLimits { per_minute: 7, per_hour: 70 }, HistoryLimits::default());
+    let defaults =
+        DefaultLimits::new(RequestLimits { per_minute: 7, per_hour: 70 }, HistoryLimits::default());
     let manager = QuotaManager::new(
         Arc::clone(&hub) as Arc<dyn QuotaSource>,
         NodeStore::open(node).unwrap(),

@@ -126,7 +126,8 @@ impl<'state> StorageTracker<'state> {
     /// A tenant above a limit, which may have been lowered, may make writes that do not add to it. Of several
     /// exceeded limits, the error has one that the write alone exceeds, if there is one.
     fn exceeded(&self, before: &Usage, after: &Usage) -> Result<(), QuotaExceeded> {
-        let Limits { storage_bytes, vectors, collections, log_bytes: _, requests: _, history: _ } = self.limits;
+        let Limits { storage_bytes, vectors, collections, log_bytes: _, requests: _, history: _ } =
+            self.limits;
         let quotas = [
             (QuotaType::StorageBytes, storage_bytes, before.logical_bytes(), after.logical_bytes()),
             (QuotaType::Vectors, vectors, before.vectors(), after.vectors()),

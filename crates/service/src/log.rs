@@ -96,6 +96,7 @@ impl Service {
 
 /// The record at `from` was dropped, and the oldest one is `oldest`.
 fn dropped(from: Seq, oldest: Seq) -> Error {
-    let detail = format!("the record {from} was dropped by the tenant's retention: the oldest record is {oldest}");
+    let detail =
+        format!("the record {from} was dropped by the tenant's retention: the oldest record is {oldest}");
     Error::new(ErrorKind::Gone, "history-dropped", detail)
 }

@@ -85,7 +85,8 @@ fn without_handles(event: &KnownEvent) -> String {
         | KnownEvent::UsageObserved { .. }
         | KnownEvent::BillingClosed { .. }
         | KnownEvent::BillingCorrected { .. }
-        | KnownEvent::BillingAcknowledged { .. } => format!("{event:?}"),
+        | KnownEvent::BillingAcknowledged { .. }
+        | KnownEvent::HistoryDropped { .. } => format!("{event:?}"),
     }
 }
 

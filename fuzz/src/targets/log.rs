@@ -37,7 +37,10 @@ pub(super) fn run(bytes: &[u8]) {
     assert_eq!(log.head().seq, Seq::new(records));
     assert!(log.head().seq >= acknowledged.seq);
     let copy = Arc::new(MemoryStorage::new(PART_BYTES_MAX * 2));
-    assert_eq!(copy_acknowledged(Arc::new(Arc::clone(&storage)), &copy, log_id()).expect("it was recovered"), log.head());
+    assert_eq!(
+        copy_acknowledged(Arc::new(Arc::clone(&storage)), &copy, log_id()).expect("it was recovered"),
+        log.head()
+    );
     assert_eq!(opened(&copy).expect("it was copied").acknowledged(), log.head());
     let last = events().swap_remove(0);
     let mut commit = log.begin().expect("it was recovered");

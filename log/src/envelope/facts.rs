@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::handle::{HandleKey, PointHandle};
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::event::{
-    BillClose, BillStep, CollectionId, DataChange, DroppedHistory, Effect, EventFacts, EventKind, ObservedUsage,
-    RefusedRequests, WrittenPoint,
+    BillClose, BillStep, CollectionId, DataChange, DroppedHistory, Effect, EventFacts, EventKind,
+    ObservedUsage, RefusedRequests, WrittenPoint,
 };
 use crate::logical_size::point_logical_bytes;
 use crate::meter::{Meter, MeterTotal};

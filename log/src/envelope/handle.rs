@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::section;
 use crate::event::CollectionId;
@@ -65,6 +66,22 @@ impl PointHandle {
     /// The handle's bytes.
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
+    }
+}
+
+/// Lower-case hexadecimal, in the manifest of the history.
+impl Serialize for HandleKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for HandleKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // The error does not show the text, which is a secret.
+        let key = blake3::Hash::from_hex(text).map_err(|_| D::Error::custom("it is not a key of handles"))?;
+        Ok(Self(*key.as_bytes()))
     }
 }
 

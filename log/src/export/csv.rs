@@ -51,10 +51,9 @@ fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
             (Some(collection.seq().get()), change.point_count().map(|points| points as u64))
         }
         Effect::Usage(observed) => (None, Some(observed.requests())),
-        Effect::Bill(BillStep::Close(_) | BillStep::Correct { .. }) => (None, None),
+        Effect::Bill(BillStep::Close(_) | BillStep::Correct { .. }) | Effect::History(_) => (None, None),
         Effect::Bill(BillStep::Acknowledge { rejected, .. }) => (None, Some(rejected.len() as u64)),
         Effect::Refusals(refused) => (None, Some(refused.count)),
-        Effect::History(_) => (None, None),
     };
     (name, collection, count)
 }

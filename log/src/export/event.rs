@@ -10,8 +10,9 @@ use super::safe_integer::SafeInteger;
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::Document;
 use crate::event::{
-    BillClose, BillStep, CollectionContent, CollectionId, DataChange, Dimension, DroppedHistory, Effect, Event, EventFacts,
-    IndexParameters, Metric, ObservedUsage, RefusedRequests, VectorParameters, WrittenPoints,
+    BillClose, BillStep, CollectionContent, CollectionId, DataChange, Dimension, DroppedHistory, Effect,
+    Event, EventFacts, IndexParameters, Metric, ObservedUsage, RefusedRequests, VectorParameters,
+    WrittenPoints,
 };
 use crate::language::{Language, TextParameters};
 use crate::meter::{Meter, MeterTotal};

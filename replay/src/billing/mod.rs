@@ -52,7 +52,7 @@ impl Billing {
             data_seq,
             vectors_upserted: usage.vectors_upserted(),
             vectors_deleted: usage.vectors_deleted(),
-            window: self.window.map(|window| window.base_window()),
+            window: self.window.map(OpenWindow::base_window),
             last_close: self.last_close,
             last_correction: self.last_correction,
             acknowledged: self.acknowledged,

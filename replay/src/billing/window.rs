@@ -51,8 +51,16 @@ impl OpenWindow {
     }
 
     pub(super) fn restored(base: BaseWindow) -> Self {
-        let BaseWindow { since, first_seq, upserted, deleted, searches, requests, byte_micros, counted_through } =
-            base;
+        let BaseWindow {
+            since,
+            first_seq,
+            upserted,
+            deleted,
+            searches,
+            requests,
+            byte_micros,
+            counted_through,
+        } = base;
         Self { since, first_seq, upserted, deleted, searches, requests, byte_micros, counted_through }
     }
 

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use vectorizer_log::{ChainHash, LogId, Meter, MeterTotal, Record, Seq, Timestamp};
 use vectorizer_replay::{
-    ApplyError, Bill, BillEntry, BilledWindow, Discrepancy, Progress, Projection, Projector as _, RECORDS_PER_PROGRESS,
+    ApplyError, Bill, BillEntry, BilledWindow, Discrepancy, Progress, Projection, Projector as _,
+    RECORDS_PER_PROGRESS,
 };
 
 use super::{Period, billed};

@@ -5,7 +5,6 @@ mod ledger;
 #[cfg(test)]
 mod tests;
 
-
 use clap::Args;
 use vectorizer_log::{TenantId, Timestamp};
 use vectorizer_replay::{BilledTotal, Projection};

@@ -13,7 +13,9 @@ use vectorizer_hivehub::{
     DeploymentName, HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict,
     Refusal,
 };
-use vectorizer_limits::{HistoryLimits, Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits};
+use vectorizer_limits::{
+    HistoryLimits, Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits,
+};
 use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 
 use super::failures::FailedAuthentications;

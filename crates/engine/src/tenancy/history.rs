@@ -125,8 +125,7 @@ impl Rotation {
     pub(super) fn rotate_if_due(&mut self, log: &mut TenantLog, now: Timestamp) -> Result<bool, Error> {
         let age = log.tail_since().map_or(0, |since| now.micros().saturating_sub(since.micros()));
         let is_old = age >= i64::try_from(TAIL_AGE_MAX.as_micros()).unwrap_or(i64::MAX);
-        let is_due =
-            log.tail_bytes() >= TAIL_BYTES_MAX || (is_old && log.tail_bytes() >= SEALED_BYTES_MIN);
+        let is_due = log.tail_bytes() >= TAIL_BYTES_MAX || (is_old && log.tail_bytes() >= SEALED_BYTES_MIN);
         if !is_due || self.failed.is_some_and(|failed| failed.elapsed() < ROTATION_PAUSE) {
             return Ok(false);
         }
@@ -212,9 +211,8 @@ impl FrozenState {
     }
 
     fn prepare(&self, log: &LogReader, stop: &dyn Fn() -> bool) -> Result<Option<PreparedBase>, Error> {
-        let mut items = |push: &mut dyn FnMut(&BaseItem) -> io::Result<()>| {
-            self.items.each_item(|item| push(&item))
-        };
+        let mut items =
+            |push: &mut dyn FnMut(&BaseItem) -> io::Result<()>| self.items.each_item(|item| push(&item));
         log.prepare_base(self.head, &mut items, stop)
     }
 }
@@ -294,10 +292,7 @@ pub(super) fn prepare_now(
     let Some(end) = droppable(&reader, horizon, through, bytes_min)? else { return Ok(None) };
     // The writer itself changes the state, so it does not change meanwhile.
     let is_present = end == log.head();
-    let state = if is_present {
-        FrozenState::of(state)
-    } else {
-        FrozenState::folded(&reader, end, &|| false)?
-    };
+    let state =
+        if is_present { FrozenState::of(state) } else { FrozenState::folded(&reader, end, &|| false)? };
     Ok(state.prepare(&reader, &|| false)?)
 }

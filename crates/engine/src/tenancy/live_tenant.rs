@@ -409,7 +409,16 @@ pub(super) fn wake(
     {
         let reader = LogReader::closed(log_id, head);
         checkpoints.opened(log_bytes);
-        return Ok(OpenedTenant { folder, is_new, checkpoints, log: None, reader, projection, head, log_bytes });
+        return Ok(OpenedTenant {
+            folder,
+            is_new,
+            checkpoints,
+            log: None,
+            reader,
+            projection,
+            head,
+            log_bytes,
+        });
     }
     if stopping() {
         return Err(WakeError::Stopping);
@@ -502,8 +511,7 @@ impl Opening<'_> {
             }
         }
         let base = self.folder.base()?;
-        let mut projection =
-            Projection::of_beginning(log_id, base.as_ref(), &|| self.stop.is_cancelled())?;
+        let mut projection = Projection::of_beginning(log_id, base.as_ref(), &|| self.stop.is_cancelled())?;
         let beginning = base.map_or_else(|| Head::genesis(log_id), |base| base.head());
         let log = self.fold(&mut projection, beginning, &mut waking)?;
         Ok((log, projection))

@@ -317,7 +317,8 @@ impl Tenancy {
             let bytes = state.projection.usage().logical_bytes();
             drop(state);
             let memory_bytes = live.memory_bytes();
-            if let Ok(TierSizes { frozen_tails, sealed_file_bytes, sealed_bytes, .. }) = live.log.tier_sizes() {
+            if let Ok(TierSizes { frozen_tails, sealed_file_bytes, sealed_bytes, .. }) = live.log.tier_sizes()
+            {
                 reading.tiers.frozen_tails += frozen_tails as u64;
                 reading.tiers.sealed_file_bytes += sealed_file_bytes;
                 reading.tiers.hot_bytes += live.state.figures().log_bytes.saturating_sub(sealed_bytes);

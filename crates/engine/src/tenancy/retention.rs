@@ -164,43 +164,43 @@ mod tests {
         Timestamp::from_micros(number * micros(DAY))
     }
 
-    fn days(number: u32) -> Option<Duration> {
-        Some(DAY * number)
+    fn days(number: u32) -> Duration {
+        DAY * number
     }
 
     #[test]
     fn a_shorter_retention_takes_effect_after_seven_days_and_is_visible_until_then() {
         let kept = Retention::of(None);
-        let announced = kept.observed(days(30), day(0));
+        let announced = kept.observed(Some(days(30)), day(0));
         assert_eq!(announced.keep_seconds, None);
         let shortened = announced.shortened.unwrap();
         assert_eq!((shortened.keep_seconds, shortened.effective_at), (30 * 86_400, day(7)));
-        assert_eq!(announced.observed(days(30), day(6)), announced);
-        assert_eq!(announced.observed(days(30), day(7)), Retention::of(days(30)));
+        assert_eq!(announced.observed(Some(days(30)), day(6)), announced);
+        assert_eq!(announced.observed(Some(days(30)), day(7)), Retention::of(Some(days(30))));
         assert_eq!(announced.horizon(day(100)), None);
-        assert_eq!(Retention::of(days(30)).horizon(day(100)), Some(day(70)));
+        assert_eq!(Retention::of(Some(days(30))).horizon(day(100)), Some(day(70)));
     }
 
     #[test]
     fn a_longer_retention_revokes_a_shorter_one_at_once() {
-        let announced = Retention::of(days(30)).observed(days(3), day(0));
+        let announced = Retention::of(Some(days(30))).observed(Some(days(3)), day(0));
         assert!(announced.shortened.is_some());
-        assert_eq!(announced.observed(days(30), day(6)), Retention::of(days(30)));
-        assert_eq!(announced.observed(days(31), day(6)), Retention::of(days(31)));
+        assert_eq!(announced.observed(Some(days(30)), day(6)), Retention::of(Some(days(30))));
+        assert_eq!(announced.observed(Some(days(31)), day(6)), Retention::of(Some(days(31))));
         assert_eq!(announced.observed(None, day(6)), Retention::of(None));
         // After a revocation the notice begins anew.
-        let again = announced.observed(None, day(6)).observed(days(3), day(8));
+        let again = announced.observed(None, day(6)).observed(Some(days(3)), day(8));
         assert_eq!(again.shortened.unwrap().effective_at, day(15));
     }
 
     #[test]
     fn an_even_shorter_retention_is_announced_anew_and_a_longer_one_was_announced_with_it() {
-        let announced = Retention::of(None).observed(days(30), day(0));
-        let shorter = announced.observed(days(3), day(5));
+        let announced = Retention::of(None).observed(Some(days(30)), day(0));
+        let shorter = announced.observed(Some(days(3)), day(5));
         assert_eq!(shorter.shortened.unwrap().effective_at, day(12));
-        let longer = announced.observed(days(60), day(5));
+        let longer = announced.observed(Some(days(60)), day(5));
         assert_eq!(longer.shortened.unwrap().effective_at, day(7));
-        assert_eq!(longer.observed(days(60), day(7)), Retention::of(days(60)));
+        assert_eq!(longer.observed(Some(days(60)), day(7)), Retention::of(Some(days(60))));
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = RetentionFile::new(folder.path());
         assert_eq!(file.read().unwrap(), None);
-        let announced = Retention::of(None).observed(days(30), day(0));
+        let announced = Retention::of(None).observed(Some(days(30)), day(0));
         file.write(announced).unwrap();
         assert_eq!(file.read().unwrap(), Some(announced));
         fs::write(folder.path().join(FILE), "{").unwrap();

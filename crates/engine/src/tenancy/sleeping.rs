@@ -8,8 +8,8 @@
 //! takes. The memory that the system reports for the process is not used: it does not distinguish tenants, and it falls
 //! later than tenants fall asleep, so it does not show when enough memory is free.
 
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;

@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{
-    BaseCollection, BaseItem, CollectionId, CollectionName, PayloadPath, Seq, TextParameters, Timestamp, VectorParameters,
+    BaseCollection, BaseItem, CollectionId, CollectionName, PayloadPath, Seq, TextParameters, Timestamp,
+    VectorParameters,
 };
 
 use super::super::graph_cell::CollectionGraph;

@@ -80,9 +80,8 @@ impl Index {
         for point in points {
             collection.check(&point.into())?;
         }
-        let change = self.change(id, |collection| {
-            collection.upsert(last_change, WrittenPoints::Documents(points))
-        })?;
+        let change =
+            self.change(id, |collection| collection.upsert(last_change, WrittenPoints::Documents(points)))?;
         match points.first() {
             Some(first) if change.vectors_replaced > 0 => {
                 Err(InvalidEvent::RepeatedPoint { id: first.id.clone() })
