@@ -68,7 +68,7 @@ impl Service {
         }
         let log = tenant.log().await.map_err(|error| Error::from(error.as_ref()))?;
         let beginning = log.reader().beginning().map_err(|error| Error::from(&WakeError::Log(error)))?;
-        if let Some(from) = range.from.filter(|from| *from <= beginning.seq) {
+        if let Some(from) = range.from.filter(|from| (*from).max(Seq::OLDEST) <= beginning.seq) {
             return Err(dropped(from, beginning.seq.next()));
         }
         let is_whole = range.from.is_none() && range.since.is_none() && format == ExportFormat::Ndjson;
