@@ -178,6 +178,7 @@ async fn a_full_log_drops_its_history_and_a_plan_that_rewrites_its_data_each_nig
         assert_eq!(usage["usage"]["vectors"], 2_000);
     }
     let sealed = fs::read_dir(cluster.node.data.join("acme/segments")).unwrap();
-    let has_base = sealed.map(|file| file.unwrap().path()).any(|it| it.extension().is_some_and(|it| it == "base"));
+    let has_base =
+        sealed.map(|file| file.unwrap().path()).any(|it| it.extension().is_some_and(|it| it == "base"));
     assert!(has_base, "no history was dropped");
 }

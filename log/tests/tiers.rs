@@ -9,8 +9,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use vectorizer_durable::copy_tree;
-use vectorizer_log::{DamageKind, Error, Head, Record, Seq, TenantFolder, TenantLog, Verification};
-use vectorizer_testing::events::{commit, fill, upserted};
+use vectorizer_log::{
+    Base, BaseAnswer, BaseItem, BaseOutcome, BaseState, DamageKind, Error, Head, LogId, PreparedBase, Record,
+    Seq, TenantFolder, TenantLog, Verification,
+};
+use vectorizer_testing::events::{at, commit, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
 
@@ -374,6 +377,134 @@ fn an_older_program_refuses_a_folder_with_a_history() {
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(backend.folder.path().join("manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["format"], 2, "earlier programs know 1 only");
+}
+
+/// A base of a state with one answer, which tells it from others.
+fn prepare(log: &TenantLog, key: &str) -> Option<PreparedBase> {
+    let head = log.reader().sealed().unwrap().last()?.head;
+    let items = [
+        BaseItem::State(BaseState::default()),
+        BaseItem::Answer(BaseAnswer {
+            key: key.to_owned(),
+            seq: Seq::OLDEST,
+            at: at(0),
+            body_hash: [7; 32],
+            outcome: BaseOutcome::Upserted(3),
+        }),
+    ];
+    let mut give =
+        |push: &mut dyn FnMut(&BaseItem) -> std::io::Result<()>| items.iter().try_for_each(&mut *push);
+    log.reader().prepare_base(head, &mut give, &never).unwrap()
+}
+
+fn base_keys(base: &Base) -> Vec<String> {
+    let mut keys = Vec::new();
+    base.each::<Error>(|item| {
+        if let BaseItem::Answer(answer) = item {
+            keys.push(answer.key);
+        }
+        Ok(())
+    })
+    .unwrap();
+    keys
+}
+
+#[test]
+fn dropped_records_are_gone_and_the_log_begins_with_its_base() {
+    let (backend, mut log, written) = three_tiers();
+    log.reader().seal(&never).unwrap();
+    let bytes = log.bytes();
+    let sealed = log.reader().tier_sizes().unwrap();
+    let base = prepare(&log, "one").unwrap();
+    assert!(log.accepts(&base));
+    let dropped = log.drop_history(&base).unwrap().unwrap();
+    assert_eq!(dropped.through, Seq::new(written.len() as u64 - 1));
+    assert_eq!(log.bytes(), bytes - sealed.sealed_bytes + dropped.bytes);
+    assert_eq!(segments(&backend).len(), 1, "the base");
+    assert!(!log.accepts(&base), "a base takes the place of records once");
+
+    let reader = log.reader();
+    let Err(Error::HistoryDropped { oldest }) = reader.read(Seq::OLDEST, 1, 0) else { panic!("it was read") };
+    assert_eq!(oldest, dropped.through.next());
+    let last = reader.read(oldest, 10, usize::MAX).unwrap();
+    assert_eq!(last.iter().map(|stored| &stored.record).collect::<Vec<_>>(), [written.last().unwrap()]);
+    assert_eq!(reader.first_since(at(0)).unwrap(), oldest);
+    assert_eq!(base_keys(&reader.base().unwrap().unwrap()), ["one"]);
+    let (head, bytes) = (log.head(), log.bytes());
+    drop(log);
+
+    let verification = verify(&backend.folder);
+    assert!(verification.holds(), "{:?}", verification.damage);
+    assert_eq!((verification.beginning, verification.records), (dropped.through, 1));
+    let (recovered, found) = backend.recover().unwrap();
+    assert_eq!(found, written[written.len() - 1..]);
+    assert_eq!((recovered.log.head(), recovered.log.bytes()), (head, bytes));
+    drop(recovered);
+    // A state from before the base cannot be folded on.
+    let older = backend.open().unwrap().recover_after::<Error>(Head::genesis(log_id(&backend)), |_| Ok(()));
+    assert!(matches!(older, Err(Error::HistoryDropped { .. })));
+}
+
+fn log_id(backend: &SledBackend) -> LogId {
+    backend.folder.log_id().unwrap()
+}
+
+#[test]
+fn a_process_may_end_at_every_edge_of_a_drop_and_bases_replace_each_other() {
+    let (backend, mut log, written) = three_tiers();
+    log.reader().seal(&never).unwrap();
+    let base = prepare(&log, "one").unwrap();
+    // The base is written and not named.
+    let prepared = copied(&backend);
+    log.drop_history(&base).unwrap().unwrap();
+    let dropped = copied(&backend);
+    assert_whole(&prepared, &written);
+    assert_eq!(segments(&prepared).len(), 2, "the base that nothing names is removed");
+
+    // The base is named, and what it replaces is not removed.
+    let unremoved = copied(&dropped);
+    for segment in segments(&prepared) {
+        fs::copy(&segment, unremoved.folder.path().join("segments").join(segment.file_name().unwrap()))
+            .unwrap();
+    }
+    for backend in [&dropped, &unremoved] {
+        let (recovered, found) = backend.recover().unwrap();
+        assert_eq!(found, written[written.len() - 1..]);
+        assert_eq!(base_keys(&recovered.log.reader().base().unwrap().unwrap()), ["one"]);
+        assert_eq!(segments(backend).len(), 1);
+    }
+    // The next base takes the place of this one.
+    commit(&mut log, [upserted(4, 4)]);
+    log.rotate().unwrap();
+    log.reader().seal(&never).unwrap().unwrap();
+    let base = prepare(&log, "two").unwrap();
+    log.drop_history(&base).unwrap().unwrap();
+    assert_eq!(base_keys(&log.reader().base().unwrap().unwrap()), ["two"]);
+    assert_eq!(segments(&backend).len(), 1);
+    drop(log);
+    assert!(verify(&backend.folder).holds());
+    assert_eq!(backend.recover().unwrap().1, []);
+}
+
+#[test]
+fn a_flipped_bit_in_any_byte_of_a_base_is_named() {
+    let (backend, mut log, _) = three_tiers();
+    log.reader().seal(&never).unwrap();
+    let base = prepare(&log, "one").unwrap();
+    log.drop_history(&base).unwrap().unwrap();
+    drop(log);
+    let [path] = segments(&backend).try_into().unwrap();
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let damage = backend.folder.scrub(&mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(damage.len(), 1, "byte {at}");
+        assert!(damage[0].to_string().contains(path.file_name().unwrap().to_str().unwrap()));
+    }
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(backend.folder.scrub(&mut |_| ControlFlow::Continue(())).unwrap(), []);
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 #![expect(clippy::float_cmp, reason = "these scores are exact, or the same number twice")]
 
 mod allocations;
+mod bases;
 mod billing;
 mod checkpoints;
 mod erasure;
