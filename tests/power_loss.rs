@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use vectorizer_access::ApiKey;
 use vectorizer_hivehub::TenantStatus;
-use vectorizer_log::{Draft, Event, TenantFolder, TenantLog, Timestamp};
+use vectorizer_log::{BaseItem, BaseState, Draft, Event, TenantFolder, TenantLog, Timestamp};
 use vectorizer_testing::Random;
 use vectorizer_testing::events::{FIRST_COLLECTION, draft, open};
 
@@ -306,6 +306,130 @@ fn a_log_that_is_opened_again_and_again_loses_nothing_with_the_power() {
         let acknowledged = live_of_a_log(&disk, &tenant, bytes, &mut random)
             .unwrap_or_else(|loss| panic!("story {story}, {loss}"));
         assert!(acknowledged > 200, "only {acknowledged} records");
+    }
+}
+
+fn never() -> bool {
+    false
+}
+
+/// Rotates, seals, merges or drops. Returns how many records were acknowledged meanwhile.
+fn change_tiers(log: &mut TenantLog, random: &mut Random) -> Result<usize, vectorizer_log::Error> {
+    let reader = log.reader();
+    match random.index(6) {
+        0 | 1 => log.rotate()?,
+        2 | 3 => drop(reader.seal(&never)?),
+        4 => drop(reader.merge(&never)?),
+        _ => {
+            let Some(last) = reader.sealed()?.pop() else { return Ok(0) };
+            let state = BaseItem::State(BaseState { data_seq: last.head.seq, ..BaseState::default() });
+            let mut items = |push: &mut dyn FnMut(&BaseItem) -> std::io::Result<()>| push(&state);
+            let Some(base) = reader.prepare_base(last.head, &mut items, &never)? else { return Ok(0) };
+            let mut commit = log.begin()?;
+            commit.stage(draft(base.event()), Timestamp::now())?;
+            let acknowledged = commit.commit()?.len();
+            log.drop_history(&base)?;
+            return Ok(acknowledged);
+        }
+    }
+    Ok(0)
+}
+
+/// Reads the whole log. Returns what is wrong with it, if anything is.
+fn check_tiers(log: &TenantLog, acknowledged: usize) -> Result<(), String> {
+    let (reader, head) = (log.reader(), log.head().seq);
+    if head.get() < acknowledged as u64 {
+        return Err(format!("{head} of {acknowledged} records"));
+    }
+    let beginning = reader.beginning().map_err(|error| error.to_string())?.seq;
+    if let Some(base) = reader.base().map_err(|error| error.to_string())? {
+        let check = |item| match item {
+            BaseItem::State(state) if state.data_seq == beginning => Ok(()),
+            _ => Err(vectorizer_log::Error::Closed),
+        };
+        base.each(check).map_err(|error| format!("the base at {beginning}: {error}"))?;
+    }
+    let mut next = beginning.next();
+    while next <= head {
+        for stored in reader.read(next, 100, 1 << 20).map_err(|error| error.to_string())? {
+            if stored.record.seq != next {
+                return Err(format!("{} in the place of {next}", stored.record.seq));
+            }
+            next = next.next();
+        }
+    }
+    Ok(())
+}
+
+/// Like [`live_of_a_log`], with tiers that change all the while. The power fails in the middle of each kind of change.
+fn live_of_tiers(
+    disk: &Disk,
+    tenant: &TenantFolder,
+    bytes: usize,
+    random: &mut Random,
+) -> Result<usize, String> {
+    let mut acknowledged = 0;
+    for life in 0..40 {
+        let recovered = tenant.open().and_then(|log| log.recover(|_| Ok::<_, vectorizer_log::Error>(())));
+        let mut log = recovered.map_err(|error| format!("life {life}: {error}"))?.log;
+        check_tiers(&log, acknowledged).map_err(|loss| format!("life {life}: {loss}"))?;
+        acknowledged = usize::try_from(log.head().seq.get()).unwrap();
+        let survival = [Survival::Nothing, Survival::Beginning, Survival::Anything][random.index(3)];
+        let mut moment = Random::new(random.index(usize::MAX) as u64);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_micros(moment.index(30_000) as u64));
+                disk.power_off(survival, &mut moment);
+            });
+            loop {
+                let step = if random.coin() {
+                    append(&mut log, bytes, random)
+                } else {
+                    change_tiers(&mut log, random)
+                };
+                match step {
+                    Ok(more) => acknowledged += more,
+                    Err(_) => break,
+                }
+            }
+        });
+        drop(log);
+        disk.power_on();
+    }
+    Ok(acknowledged)
+}
+
+#[test]
+fn tiers_lose_nothing_with_the_power_in_any_step_of_rotating_sealing_merging_and_dropping() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let Some(disk) = Disk::mount(&data) else { return };
+    let mut random = Random::new(seed());
+    for story in 0..rounds().div_ceil(3) {
+        let tenant = TenantFolder::new(&data, &format!("tenant-{story}").parse().unwrap());
+        tenant.create().unwrap();
+        let bytes = [100, 8_000, 60_000][story % 3];
+        let acknowledged = live_of_tiers(&disk, &tenant, bytes, &mut random)
+            .unwrap_or_else(|loss| panic!("story {story}, {loss}"));
+        assert!(acknowledged > 100, "only {acknowledged} records");
+    }
+}
+
+#[test]
+fn a_missing_sync_of_a_segment_or_of_a_manifest_is_detected() {
+    for missing_sync in [MissingSync::SkipsFile("unfinished"), MissingSync::SkipsFile("history.json.fresh")] {
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().join("data");
+        let Some(disk) = Disk::mount(&data) else { return };
+        let lost = (1..=10).find_map(|seed| {
+            let tenant = TenantFolder::new(&data, &format!("tenant-{seed}").parse().unwrap());
+            disk.neglects(None);
+            tenant.create().unwrap();
+            disk.neglects(Some(missing_sync));
+            live_of_tiers(&disk, &tenant, 8_000, &mut Random::new(seed)).err()
+        });
+        let loss = lost.unwrap_or_else(|| panic!("{missing_sync:?} goes unnoticed"));
+        eprintln!("{missing_sync:?}: {loss}");
     }
 }
 

@@ -61,8 +61,7 @@ const PART_OVERHEAD_BYTES: usize = 64;
 /// The database of one log, its file of bodies, its head file, and the mark of a failed write.
 #[derive(Debug)]
 pub struct SledStorage {
-    /// `None` only while the storage is dropped.
-    db: Option<sled::Db>,
+    db: Database,
     /// `log/db` again, for `fdatasync`.
     data: File,
     bodies: BodyFile,
@@ -129,7 +128,7 @@ impl SledStorage {
         fs::create_dir_all(&paths.log).map_err(failed)?;
         let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(failed)?;
         let db = open_sled(&paths.log, segment_bytes)?;
-        guarded(doing, || db.flush())?;
+        guarded(doing, || db.get().flush())?;
         for file in ["conf", "db"] {
             File::open(paths.log.join(file)).and_then(|file| file.sync_all()).map_err(failed)?;
         }
@@ -173,7 +172,7 @@ impl SledStorage {
     }
 
     fn assemble(
-        db: sled::Db,
+        db: Database,
         paths: &SledPaths,
         head: File,
         segment_bytes: usize,
@@ -183,13 +182,13 @@ impl SledStorage {
         let bodies = BodyFile::open(&paths.log)?;
         let poison_mark = paths.poison_mark.clone();
         let unsynced_bytes = AtomicUsize::new(0);
-        Ok(Self { db: Some(db), data, bodies, placement, head, poison_mark, segment_bytes, unsynced_bytes })
+        Ok(Self { db, data, bodies, placement, head, poison_mark, segment_bytes, unsynced_bytes })
     }
 }
 
 impl SledStorage {
     fn db(&self) -> &sled::Db {
-        self.db.as_ref().expect("the database is there until the storage is dropped")
+        self.db.get()
     }
 
     fn scan_from(&self, from: Vec<u8>, visit: &mut VisitPart<'_>) -> Result<(), StorageError> {
@@ -226,10 +225,22 @@ impl SledStorage {
     }
 }
 
-/// sled writes its last buffer when it is dropped, and panics if that fails.
-impl Drop for SledStorage {
+/// An open database. sled writes its last buffer when it is dropped, and panics if that fails.
+#[derive(Debug)]
+struct Database(
+    /// `None` only while it is dropped.
+    Option<sled::Db>,
+);
+
+impl Database {
+    fn get(&self) -> &sled::Db {
+        self.0.as_ref().expect("the database is there until it is dropped")
+    }
+}
+
+impl Drop for Database {
     fn drop(&mut self) {
-        let db = self.db.take();
+        let db = self.0.take();
         let _ = guarded("close the log", || {
             drop(db);
             Ok(())
@@ -452,7 +463,7 @@ pub fn open_when_free<T, E: fmt::Display>(
     }
 }
 
-fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError> {
+fn open_sled(path: &Path, segment_bytes: usize) -> Result<Database, StorageError> {
     let open = || {
         sled::Config::new()
             .path(path)
@@ -462,7 +473,8 @@ fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError
             .flush_every_ms(None)
             .open()
     };
-    open_when_free(LOCK_WAIT, || guarded("open the log", open))
+    let db = open_when_free(LOCK_WAIT, || guarded("open the log", open))?;
+    Ok(Database(Some(db)))
 }
 
 /// Calls sled and turns a panic into an error.
