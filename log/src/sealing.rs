@@ -35,7 +35,7 @@ use crate::storage::Storage;
 use crate::tails;
 use crate::tenant_log::{LogReader, Shared, TenantLog};
 use crate::tiers::{LogFolder, Tail, Tiers};
-use crate::verifier::{Verified, Verifier, WalkEnd, walk};
+use crate::verifier::{Verified, Verifier, WalkEnd, walk_envelopes};
 
 /// The name of a file that is being written in the folder of segments.
 const UNFINISHED: &str = "unfinished";
@@ -345,16 +345,17 @@ impl<'a> Changing<'a> {
         let end = through.previous().unwrap_or(Seq::NONE);
         let alone = Tiers::of_storage(self.log_id(), Arc::clone(&tail.storage));
         let mut failed = None;
-        let walked = walk(&alone, &mut Verifier::continuing(self.log_id(), before), &mut |verified| {
-            if self.is_stopped() {
-                failed = Some(interrupted());
-                return ControlFlow::Break(());
-            }
-            let Verified { record, stored, head, mark } = verified;
-            failed = writer.push(head, record.at, mark, stored).err();
-            let is_last = head.seq == end || failed.is_some();
-            if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        let walked =
+            walk_envelopes(&alone, &mut Verifier::continuing(self.log_id(), before), &mut |verified| {
+                if self.is_stopped() {
+                    failed = Some(interrupted());
+                    return ControlFlow::Break(());
+                }
+                let Verified { content: at, stored, head, mark } = verified;
+                failed = writer.push(head, at, mark, stored).err();
+                let is_last = head.seq == end || failed.is_some();
+                if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
         if let WalkEnd::Damaged(damage) | WalkEnd::Unreadable { damage, .. } = walked {
             return Err(damage.into());
         }

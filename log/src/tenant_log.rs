@@ -523,7 +523,7 @@ fn read_page(
         bytes += verified.stored.len();
         let seq = verified.head.seq;
         records.push(StoredRecord {
-            record: verified.record,
+            record: verified.content,
             chain: verified.head.chain,
             stored: verified.stored.into(),
         });
