@@ -169,7 +169,7 @@ fn seal(log: &mut TenantLog) -> Outcome<u64> {
     while let Some(change) = reader.seal(&|| false)? {
         bytes += change.bytes;
     }
-    while reader.merge(&|| false)?.is_some() {}
+    while reader.merge(None, &|| false)?.is_some() {}
     Ok(bytes)
 }
 

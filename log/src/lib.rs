@@ -246,7 +246,7 @@ pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, Text, TextId
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};
-pub use sealing::{BaseItems, HistoryChange, PreparedBase, SealedRecords, TierSizes};
+pub use sealing::{BaseItems, DropReservation, HistoryChange, PreparedBase, SealedRecords, TierSizes};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use tenant_log::{Commit, CommitTimes, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;
