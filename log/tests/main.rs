@@ -10,4 +10,6 @@ mod faults;
 mod golden;
 mod histories;
 mod sled_files;
+mod attack;
+mod attack_more;
 mod tiers;
