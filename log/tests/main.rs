@@ -12,4 +12,5 @@ mod histories;
 mod sled_files;
 mod attack;
 mod attack_more;
+mod attack_stress;
 mod tiers;
