@@ -319,16 +319,18 @@ fn change_tiers(log: &mut TenantLog, random: &mut Random) -> Result<usize, vecto
     match random.index(6) {
         0 | 1 => log.rotate()?,
         2 | 3 => drop(reader.seal(&never)?),
-        4 => drop(reader.merge(&never)?),
+        4 => drop(reader.merge(None, &never)?),
         _ => {
             let Some(last) = reader.sealed()?.pop() else { return Ok(0) };
             let state = BaseItem::State(BaseState { data_seq: last.head.seq, ..BaseState::default() });
             let mut items = |push: &mut dyn FnMut(&BaseItem) -> std::io::Result<()>| push(&state);
             let Some(base) = reader.prepare_base(last.head, &mut items, &never)? else { return Ok(0) };
+            let event = base.event();
+            let Some(reservation) = log.reserve_drop(base)? else { return Ok(0) };
             let mut commit = log.begin()?;
-            commit.stage(draft(base.event()), Timestamp::now())?;
+            commit.stage(draft(event), Timestamp::now())?;
             let acknowledged = commit.commit()?.len();
-            log.drop_history(&base)?;
+            log.drop_history(reservation)?;
             return Ok(acknowledged);
         }
     }
@@ -343,9 +345,9 @@ fn check_tiers(log: &TenantLog, acknowledged: usize) -> Result<(), String> {
     }
     let beginning = reader.beginning().map_err(|error| error.to_string())?.seq;
     if let Some(base) = reader.base().map_err(|error| error.to_string())? {
-        let check = |item| match item {
-            BaseItem::State(state) if state.data_seq == beginning => Ok(()),
-            _ => Err(vectorizer_log::Error::Closed),
+        let check = |item| {
+            let is_right = matches!(item, BaseItem::State(state) if state.data_seq == beginning);
+            if is_right { Ok(()) } else { Err(vectorizer_log::Error::Closed) }
         };
         base.each(check).map_err(|error| format!("the base at {beginning}: {error}"))?;
     }

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -293,6 +294,31 @@ impl Base {
             return Err(BlockFileError::Damaged("it is another base than the manifest names".to_owned()));
         }
         Ok(file)
+    }
+
+    /// Verifies the index and every block against their hashes. Calls `pace` with the bytes of each block that was
+    /// read; it may break.
+    pub(crate) fn scrub(
+        &self,
+        pace: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Option<Damage>, Error> {
+        let damage = |error| {
+            let error = self.failed(error);
+            if let Error::Damaged(damage) = error { Ok(Some(damage)) } else { Err(error) }
+        };
+        let file = match self.open() {
+            Ok(file) => file,
+            Err(error) => return damage(error),
+        };
+        for block in file.blocks().iter() {
+            if let Err(error) = file.stored(block) {
+                return damage(error);
+            }
+            if pace(block.stored_bytes.into()).is_break() {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Calls `visit` with each item, in order. Reads one block at a time.

@@ -114,7 +114,7 @@ impl<'a> Commits<'a> {
         let mut ended = Ok(ControlFlow::Continue(()));
         let end = walk(self.tiers, verifier, &mut |verified| {
             let committed = Committed {
-                record: verified.record,
+                record: verified.content,
                 head: verified.head,
                 stored: Cow::Borrowed(verified.stored),
                 mark: verified.mark,

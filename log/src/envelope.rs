@@ -22,7 +22,7 @@ mod version2;
 use self::version1::Version1;
 use self::version2::Version2;
 use crate::damage::DamageKind;
-use crate::position::{ChainHash, LogId, Seq};
+use crate::position::{ChainHash, LogId, Seq, Timestamp};
 use crate::record::Record;
 
 pub use self::body::StoredItem;
@@ -127,6 +127,14 @@ impl<'a> Envelope<'a> {
         match &self.0 {
             Layout::Version1(_, record) => record.seq,
             Layout::Version2(envelope) => envelope.header.facts.seq,
+        }
+    }
+
+    /// When the record was appended.
+    pub fn at(&self) -> Timestamp {
+        match &self.0 {
+            Layout::Version1(_, record) => record.at,
+            Layout::Version2(envelope) => envelope.header.facts.at,
         }
     }
 

@@ -315,7 +315,9 @@ impl TenantFolder {
         let tiers = self.copied_tiers(&manifest, &firsts, history, copy.path())?;
         let (acknowledged, _) = acknowledged(&tiers)?;
         let commits = Commits::new(&tiers, manifest.log_id, acknowledged);
-        each_acknowledged(&commits, tiers.beginning(), acknowledged, |committed| fold(committed.record))
+        let (head, bytes) =
+            each_acknowledged(&commits, tiers.beginning(), acknowledged, |committed| fold(committed.record))?;
+        Ok((head, bytes + tiers.base().map_or(0, |base| base.bytes())))
     }
 
     /// The state that the log begins with, if older records were dropped. Does not open the log.
@@ -325,7 +327,8 @@ impl TenantFolder {
         Ok(entry.map(|entry| Base::new(&self.path.join(SEGMENTS), history.log_id, entry)))
     }
 
-    /// The tiers of the log, whose tails are copied to `copy` first. Segments never change, and are read where they are.
+    /// The tiers of the log, whose tails are copied to `copy` first. Segments never change, and are read where they
+    /// are.
     fn copied_tiers(
         &self,
         manifest: &Manifest,
@@ -444,10 +447,7 @@ impl TenantFolder {
         let history = self.history(&manifest)?;
         let mut damaged = Vec::new();
         if let Some(base) = history.base {
-            match Base::new(&self.path.join(SEGMENTS), history.log_id, base).each(|_| Ok::<_, Error>(())) {
-                Err(Error::Damaged(damage)) => damaged.push(damage),
-                read => read?,
-            }
+            damaged.extend(Base::new(&self.path.join(SEGMENTS), history.log_id, base).scrub(pace)?);
         }
         for segment in segments_of(&self.path, &history) {
             damaged.extend(segment.scrub(pace)?);
@@ -486,7 +486,12 @@ impl TenantFolder {
         let (firsts, history) = self.unsealed(&manifest)?;
         let tiers = self.copied_tiers(&manifest, &firsts, history, copy.path())?;
         drop(unchanged);
-        verify(&tiers, manifest.log_id, visit)
+        let verification = verify(&tiers, manifest.log_id, visit)?;
+        // Segments are read where they are. A server that was started meanwhile may have replaced some.
+        if !verification.holds() && self.history(&manifest)? != *tiers.history {
+            return Err(Error::Locked(self.path.clone()));
+        }
+        Ok(verification)
     }
 
     /// IMPORTANT: reads of the manifest go through here, so that a manifest is never valid in another tenant's folder.
@@ -508,8 +513,9 @@ impl TenantFolder {
     }
 
     /// Prevents others from opening the log while the returned file is open. sled locks the file `db` of each tail, and
-    /// the last tail is open whenever the log is. Trying this lock first distinguishes an open log from a damaged one. After a log was closed in this process, a thread of sled may
-    /// still hold the lock for a moment, so this function waits before it reports the log as locked.
+    /// the last tail is open whenever the log is. Trying this lock first distinguishes an open log from a damaged one.
+    /// After a log was closed in this process, a thread of sled may still hold the lock for a moment, so this function
+    /// waits before it reports the log as locked.
     pub(crate) fn lock(
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,

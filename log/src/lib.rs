@@ -72,8 +72,8 @@
 //! `part` from zero. The first byte of a part is its mark: 1 if more parts of the record follow, 2 if the record ends,
 //! 3 if the record and its commit end. Records of one commit become durable together.
 //!
-//! The envelopes of a large commit are **bodies** in a file of their own, `log/bodies`. The storage then holds one part
-//! for each of their records, a **reference**, whose mark is 4:
+//! The envelopes of a large commit are **bodies** in a file of their own, `bodies` in the folder of the tail. The
+//! storage then holds one part for each of their records, a **reference**, whose mark is 4:
 //!
 //! | offset | bytes | field |
 //! | --- | --- | --- |
@@ -84,18 +84,93 @@
 //! | 14 | 32 | BLAKE3 hash of the envelope |
 //!
 //! The file of bodies has no structure of its own. The bodies of a commit begin at a multiple of 4096 behind the end of
-//! the file; bytes that no reference names mean nothing. Bodies are durable before a reference to them is written. A
-//! program that knows no references refuses such a record as damaged, because its mark is unknown.
+//! the file; bytes that no reference names mean nothing. Bodies are durable before a reference to them is written.
+//!
+//! The records of a log are in **tiers**: the oldest in segments, the newest in tails. A log whose oldest records were
+//! dropped begins with a base.
+//!
+//! A **tail** is a folder with a sled database, and with the file of bodies once there is one. The first tail is `log`.
+//! Each later one is `tails/{first}`, named by the seq of its first record in 20 decimal digits. The last tail takes
+//! the writes. The others are frozen: they are whole, durable and acknowledged. All tails share the head file.
+//! `tails/creating` is a tail whose creation was interrupted. The next opening removes it, and every tail whose records
+//! are all in segments.
+//!
+//! Segments and bases are **files of blocks**. A block has many entries; an entry is never split.
+//!
+//! | bytes | field |
+//! | --- | --- |
+//! | 8 | `VZBLOCK1` |
+//! | … | the blocks, one after the other |
+//! | … | the index |
+//! | 4 | length of the index |
+//! | 32 | hash of the file, `BLAKE3(VZBLOCK1 ‖ index)` |
+//! | 8 | `VZBLKEND` |
+//!
+//! The content of a block is its entries, each preceded by its length (4). The entry that makes the content 256 KiB or
+//! longer is the last one of its block. The codec says how the content is stored: 0 as it is, 1 as one frame of
+//! Zstandard, 2 as one frame of Zstandard of the bytes ordered by their position modulo four: those at 0, 4, 8 and so
+//! on first, then those at 1, 5, 9 and so on.
+//!
+//! The index is the postcard encoding of the file's facts and of the list of blocks. For each block it has the offset,
+//! the stored length, the length of the content, the codec, the number of the first entry, the time of that entry, and
+//! the BLAKE3 hash of the stored bytes. Entries have consecutive numbers. The hash of the file covers the hashes of its
+//! blocks, so a block is verified without reading the others.
+//!
+//! A **segment** has consecutive records. Its name is `segments/{first}-{last}.{generation}.segment`, with both seqs in
+//! 20 decimal digits. An entry is a record: the mark of its last part (1), 2 or 3, and its envelope. The number of an
+//! entry is the seq of its record. The facts are the version, 1, the log id, the generation, the first and the last
+//! seq, the times of both records, the chain hash in front of the first record, the chain hash of the last record, and
+//! the sum of the lengths of the envelopes.
+//!
+//! A **base** has the state after a record, in place of the records up to it. Its name is
+//! `segments/{through}.{generation}.base`, with the seq in 20 digits. An entry is the postcard encoding of a
+//! [`BaseItem`]: first the [state](BaseState) of usage and of the bill, then each [collection](BaseCollection),
+//! followed by its points, then the [answers](BaseAnswer) to idempotency keys, oldest first. Entries are numbered from
+//! zero. The facts are the version, 1, the log id, the generation, the seq of the last record that the base contains,
+//! its time, its chain hash, the number of the items, and the sum of their lengths. Variants and fields of items are
+//! added at the end only.
+//!
+//! The **manifest of the history** (`history.json`) says which base and which segments belong to the log. It is JSON,
+//! and it is replaced as a whole. A file in `segments` that it does not name means nothing, and is removed. Hashes and
+//! keys are lower-case hexadecimal, times are microseconds since 1970-01-01 UTC.
+//!
+//! | field | content |
+//! | --- | --- |
+//! | `format` | 1 |
+//! | `log_id` | the log id |
+//! | `generation` | how often content was erased; 0, since nothing erases content yet |
+//! | `handle_key` | the [`HandleKey`] of the log, a secret |
+//! | `base` | null, or `generation`, `through`, `at`, `chain`, `items`, `bytes`, `file_bytes` and `hash` of the base |
+//! | `segments` | at most 256, consecutive and oldest first: `generation`, `first`, `last`, `since`, `until`, `chain`, `bytes`, `file_bytes` and `hash` of each |
+//! | `checksum` | the BLAKE3 hash of this file with an empty string here |
+//!
+//! `bytes` are lengths before compression, and `file_bytes` is the size of the file. The first segment follows the
+//! base, or begins with record 1. Records of segments are acknowledged, also if a loss of power has undone the head
+//! behind them.
+//!
+//! The event [`HistoryDropped`](Event::HistoryDropped) states the last dropped record, its chain hash and the hash of
+//! the base. It is committed before the manifest of the history names the base, so a log can have the event without the
+//! base.
 //!
 //! The **head** file holds the last acknowledged record: two slots at offsets 0 and 4096, written alternately after
 //! each sync; the newer valid one counts. A slot is `VLH1`, the seq (8), the chain hash (32) and the CRC-32 of these.
 //!
 //! The **closed** file exists while the log is closed, if it was closed cleanly: `VZCLOSE1`, the log id (16), the seq
-//! (8) and chain hash (32) of the base, then of the last record, the stored bytes of the whole log (8), the envelopes
-//! of the records after the base, each preceded by its length (4), and the BLAKE3 hash of all in front (32).
+//! (8) and chain hash (32) of the record that the checkpoint ends with, then of the last record, the stored bytes of
+//! the whole log (8), the envelopes of the records after the checkpoint, each preceded by its length (4), and the
+//! BLAKE3 hash of all in front (32).
 //!
 //! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size, the tenant's incarnation once
 //! it is known, and the tenant's id, with a CRC-32 of them. It is valid only in the folder of that tenant.
+//!
+//! | format | folder |
+//! | --- | --- |
+//! | 1 | All records are in `log`, in envelopes of version 1 and without bodies. A `history.json` means nothing. |
+//! | 2 | There is a `history.json`. Records are in segments and tails, new ones in envelopes of version 2 and with bodies. |
+//!
+//! New folders have format 2. A folder of format 1 gets format 2 with its first rotation: `history.json` is durable
+//! before the manifest has format 2. A missing `history.json` in a folder of format 2 is an error, never an empty
+//! history. A program that knows format 1 only refuses a folder of format 2 by its manifest and changes nothing in it.
 
 mod base;
 mod billing;
@@ -171,7 +246,7 @@ pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, Text, TextId
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};
-pub use sealing::{BaseItems, HistoryChange, PreparedBase, SealedRecords, TierSizes};
+pub use sealing::{BaseItems, DropReservation, HistoryChange, PreparedBase, SealedRecords, TierSizes};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use tenant_log::{Commit, CommitTimes, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;

@@ -29,11 +29,15 @@ fn class(bytes: u64) -> u32 {
 /// The adjacent segments to merge next, by the sizes of their files; `None` if nothing is to be merged.
 pub(crate) fn to_merge(sizes: &[u64]) -> Option<Range<usize>> {
     (0..LAST_CLASS).find_map(|merged| run_of_class(sizes, merged)).or_else(|| {
-        let is_crowded = sizes.len() >= SEGMENTS_CROWDED;
-        let windows = (0..=sizes.len().saturating_sub(RATIO)).filter(|_| is_crowded);
+        let windows = (0..=sizes.len().saturating_sub(RATIO)).filter(|_| is_crowded(sizes.len()));
         let cheapest = windows.min_by_key(|first| sizes[*first..][..RATIO].iter().sum::<u64>())?;
         Some(cheapest..cheapest + RATIO)
     })
+}
+
+/// Whether there are so many segments that some are merged regardless of their sizes.
+pub(crate) fn is_crowded(segments: usize) -> bool {
+    segments >= SEGMENTS_CROWDED
 }
 
 /// The range of sixteen segments of a class with nothing but smaller ones among them.

@@ -5,8 +5,8 @@
 //! | step | files afterwards | what opening does after a crash here |
 //! | --- | --- | --- |
 //! | 1 write the new file under an unfinished name | unnamed | removes the file |
-//! | 2 read the file back | unnamed | removes the file |
-//! | 3 rename the file | unnamed | removes the file |
+//! | 2 rename the file | unnamed | removes the file |
+//! | 3 read the file back | unnamed | removes the file |
 //! | 4 replace the manifest of the history | named; the replaced files are unnamed | removes the replaced files |
 //! | 5 remove the replaced tail or files | as after the change | nothing |
 //!
@@ -18,7 +18,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use vectorizer_durable::{self as durable, create_private_folder, sync_folder};
@@ -28,14 +28,14 @@ use crate::damage::Damage;
 use crate::error::Error;
 use crate::event::Event;
 use crate::history::{FILE, History, SEGMENTS, SegmentEntry};
-use crate::merging::to_merge;
+use crate::merging::{is_crowded, to_merge};
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::segment::{Segment, SegmentWriter};
 use crate::storage::Storage;
 use crate::tails;
-use crate::tenant_log::{LogReader, Shared, TenantLog};
+use crate::tenant_log::{ChangeGuard, LogReader, Shared, TenantLog};
 use crate::tiers::{LogFolder, Tail, Tiers};
-use crate::verifier::{Verified, Verifier, WalkEnd, walk};
+use crate::verifier::{Verified, Verifier, WalkEnd, walk_envelopes};
 
 /// The name of a file that is being written in the folder of segments.
 const UNFINISHED: &str = "unfinished";
@@ -73,42 +73,46 @@ impl PreparedBase {
     }
 }
 
+/// The right to drop the records before a base. No other change of the history is made while it exists.
+#[derive(Debug)]
+pub struct DropReservation {
+    base: PreparedBase,
+    alone: ChangeGuard,
+}
+
 impl TenantLog {
-    /// Whether `base` can take the place of the records before it: its file exists, and a segment ends with it.
-    pub fn accepts(&self, base: &PreparedBase) -> bool {
-        let is_end =
-            |tiers: Arc<Tiers>| tiers.history.segments.iter().any(|entry| entry.head() == base.entry.head());
-        base.path.exists() && self.shared.tiers().is_ok_and(is_end)
+    /// Reserves the drop of the records before `base`. `None` if the base cannot take their place, because its file was
+    /// removed or no segment ends with it any more, or while another change of the history is made.
+    ///
+    /// The caller then commits [`PreparedBase::event`], and drops.
+    pub fn reserve_drop(&self, base: PreparedBase) -> Result<Option<DropReservation>, Error> {
+        // The writer does not wait for another change, which may take long.
+        let Some(alone) = self.shared.try_begin_change() else { return Ok(None) };
+        let tiers = self.shared.tiers()?;
+        let is_end = tiers.history.segments.iter().any(|entry| entry.head() == base.entry.head());
+        Ok((is_end && base.path.exists()).then_some(DropReservation { base, alone }))
     }
 
-    /// Replaces the previous base and the segments up to the end of `base` by it. `None` if it cannot take their place
-    /// (see [`accepts`](Self::accepts)), or while another change of the history is made. The caller has committed
-    /// [`PreparedBase::event`] before.
+    /// Replaces the previous base and the segments up to the end of the reserved base by it.
     ///
     /// # Errors
     ///
     /// After an error nothing has changed.
-    pub fn drop_history(&mut self, base: &PreparedBase) -> Result<Option<HistoryChange>, Error> {
-        let shared = Arc::clone(&self.shared);
-        let never = || false;
-        // The writer does not wait for another change, which may take long.
-        let Some(changing) = Changing::try_begin(&shared, &never)? else { return Ok(None) };
+    pub fn drop_history(&mut self, reservation: DropReservation) -> Result<HistoryChange, Error> {
+        let DropReservation { base: PreparedBase { entry, .. }, alone } = reservation;
+        let (shared, never) = (Arc::clone(&self.shared), || false);
+        let changing = Changing::with(&shared, &never, alone)?;
         let before = &changing.tiers.history;
-        let is_end = |entry: &SegmentEntry| entry.head() == base.entry.head();
-        let Some(last) = before.segments.iter().position(is_end).filter(|_| base.path.exists()) else {
-            return Ok(None);
-        };
         let mut history = History::clone(before);
-        history.base = Some(base.entry);
-        history.segments.drain(..=last);
+        history.base = Some(entry);
+        history.segments.retain(|segment| segment.first > entry.through);
         let bytes = (before.bytes(), history.bytes());
         let frozen = changing.tiers.frozen.clone();
         changing.publish(history, &frozen)?;
         removed(remove_unnamed(&changing.folder.path, &changing.history()?));
         drop(changing);
         self.replace_sealed_bytes(bytes.0, bytes.1);
-        let BaseEntry { bytes, file_bytes, through, .. } = base.entry;
-        Ok(Some(HistoryChange { bytes, file_bytes, through }))
+        Ok(HistoryChange { bytes: entry.bytes, file_bytes: entry.file_bytes, through: entry.through })
     }
 }
 
@@ -186,15 +190,29 @@ impl LogReader {
         Ok(Some(changed(&entry)))
     }
 
-    /// Merges adjacent segments, if there are some to be merged. `None` if not, or if `stop` asks to end early. Blocks.
+    /// Merges adjacent segments, if there are some to be merged. `None` if not, or if `stop` asks to end early. With a
+    /// `span_max`, the records of a merged segment are not further apart in time, as records are dropped by segments;
+    /// a history of very many segments is merged nevertheless. Blocks.
     ///
     /// # Errors
     ///
     /// After an error nothing has changed. [`Error::Damaged`] if a segment to be merged is damaged.
-    pub fn merge(&self, stop: &dyn Fn() -> bool) -> Result<Option<HistoryChange>, Error> {
+    pub fn merge(
+        &self,
+        span_max: Option<Duration>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<HistoryChange>, Error> {
         let changing = Changing::begin(&self.shared, stop)?;
         let sizes: Vec<_> = changing.tiers.history.segments.iter().map(|entry| entry.file_bytes).collect();
         let Some(range) = to_merge(&sizes) else { return Ok(None) };
+        let entries = &changing.tiers.history.segments[range.clone()];
+        if let (Some(span_max), [first, .., last]) = (span_max, entries)
+            && !is_crowded(sizes.len())
+            && last.until.micros().saturating_sub(first.since.micros())
+                > i64::try_from(span_max.as_micros()).unwrap_or(i64::MAX)
+        {
+            return Ok(None);
+        }
         let merged = &changing.tiers.segments[range.clone()];
         let Some(entry) = changing.write_merged(merged)? else { return Ok(None) };
         let mut history = History::clone(&changing.tiers.history);
@@ -276,7 +294,7 @@ struct Changing<'a> {
     stop: &'a dyn Fn() -> bool,
     tiers: Arc<Tiers>,
     folder: Arc<LogFolder>,
-    _alone: MutexGuard<'a, ()>,
+    _alone: ChangeGuard,
 }
 
 impl<'a> Changing<'a> {
@@ -284,16 +302,7 @@ impl<'a> Changing<'a> {
         Self::with(shared, stop, shared.begin_change())
     }
 
-    /// `None` while another change is made.
-    fn try_begin(shared: &'a Shared, stop: &'a dyn Fn() -> bool) -> Result<Option<Self>, Error> {
-        shared.try_begin_change().map(|alone| Self::with(shared, stop, alone)).transpose()
-    }
-
-    fn with(
-        shared: &'a Shared,
-        stop: &'a dyn Fn() -> bool,
-        alone: MutexGuard<'a, ()>,
-    ) -> Result<Self, Error> {
+    fn with(shared: &'a Shared, stop: &'a dyn Fn() -> bool, alone: ChangeGuard) -> Result<Self, Error> {
         let tiers = shared.tiers()?;
         let folder = tiers.folder().cloned().ok_or(Error::Closed)?;
         Ok(Self { shared, stop, tiers, folder, _alone: alone })
@@ -345,16 +354,17 @@ impl<'a> Changing<'a> {
         let end = through.previous().unwrap_or(Seq::NONE);
         let alone = Tiers::of_storage(self.log_id(), Arc::clone(&tail.storage));
         let mut failed = None;
-        let walked = walk(&alone, &mut Verifier::continuing(self.log_id(), before), &mut |verified| {
-            if self.is_stopped() {
-                failed = Some(interrupted());
-                return ControlFlow::Break(());
-            }
-            let Verified { record, stored, head, mark } = verified;
-            failed = writer.push(head, record.at, mark, stored).err();
-            let is_last = head.seq == end || failed.is_some();
-            if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        let walked =
+            walk_envelopes(&alone, &mut Verifier::continuing(self.log_id(), before), &mut |verified| {
+                if self.is_stopped() {
+                    failed = Some(interrupted());
+                    return ControlFlow::Break(());
+                }
+                let Verified { content: at, stored, head, mark } = verified;
+                failed = writer.push(head, at, mark, stored).err();
+                let is_last = head.seq == end || failed.is_some();
+                if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
         if let WalkEnd::Damaged(damage) | WalkEnd::Unreadable { damage, .. } = walked {
             return Err(damage.into());
         }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::Base;
@@ -91,8 +91,8 @@ pub(crate) struct Shared {
     pub(crate) log_id: LogId,
     /// The last durable commit: readers see the log up to it.
     durable: Mutex<Head>,
-    /// Locked while the history is changed: one change at a time, and none after the log was closed.
-    changing: Mutex<()>,
+    /// Held while the history is changed: one change at a time, and none after the log was closed.
+    changing: ChangeLock,
     /// Set while the log is being closed, so that a change of the history ends early.
     is_closing: AtomicBool,
 }
@@ -103,7 +103,7 @@ impl Shared {
             tiers: Mutex::new(tiers.map(Arc::new)),
             log_id,
             durable: Mutex::new(head),
-            changing: Mutex::default(),
+            changing: ChangeLock::default(),
             is_closing: AtomicBool::new(false),
         }
     }
@@ -124,17 +124,13 @@ impl Shared {
     }
 
     /// Prevents other changes of the history until the guard is dropped.
-    pub(crate) fn begin_change(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn begin_change(&self) -> ChangeGuard {
+        self.changing.lock()
     }
 
     /// Like [`begin_change`](Self::begin_change); `None` while another change is made.
-    pub(crate) fn try_begin_change(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.changing.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+    pub(crate) fn try_begin_change(&self) -> Option<ChangeGuard> {
+        self.changing.try_lock()
     }
 
     /// The last durable commit.
@@ -153,6 +149,40 @@ impl Shared {
         let tiers = self.locked_tiers().take();
         self.is_closing.store(false, Ordering::SeqCst);
         drop(tiers);
+    }
+}
+
+/// A lock whose guard borrows nothing, so that the writer can commit while it holds it.
+#[derive(Clone, Debug, Default)]
+struct ChangeLock(Arc<(Mutex<bool>, Condvar)>);
+
+/// Prevents other changes of a log's history until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ChangeGuard(ChangeLock);
+
+impl ChangeLock {
+    fn lock(&self) -> ChangeGuard {
+        let (is_held, released) = &*self.0;
+        let mut held = is_held.lock().unwrap_or_else(PoisonError::into_inner);
+        while *held {
+            held = released.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        *held = true;
+        drop(held);
+        ChangeGuard(self.clone())
+    }
+
+    fn try_lock(&self) -> Option<ChangeGuard> {
+        let mut held = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (!std::mem::replace(&mut *held, true)).then(|| ChangeGuard(self.clone()))
+    }
+}
+
+impl Drop for ChangeGuard {
+    fn drop(&mut self) {
+        let (is_held, released) = &*self.0.0;
+        *is_held.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        released.notify_one();
     }
 }
 
@@ -523,7 +553,7 @@ fn read_page(
         bytes += verified.stored.len();
         let seq = verified.head.seq;
         records.push(StoredRecord {
-            record: verified.record,
+            record: verified.content,
             chain: verified.head.chain,
             stored: verified.stored.into(),
         });

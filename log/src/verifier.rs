@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::damage::{Damage, DamageKind};
 use crate::envelope::Envelope;
 use crate::part::{Assembler, Mark, PartKey};
-use crate::position::{ChainHash, Head, LogId, Seq};
+use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
 use crate::record::Record;
 use crate::segment::ScanEnd;
 use crate::storage::StorageError;
@@ -97,9 +97,9 @@ impl Verifier {
     }
 }
 
-/// A verified record in the storage.
-pub(crate) struct Verified<'a> {
-    pub(crate) record: Record,
+/// A verified record in the storage: `content` is the record, or the time of an envelope.
+pub(crate) struct Verified<'a, T = Record> {
+    pub(crate) content: T,
     pub(crate) stored: &'a [u8],
     pub(crate) head: Head,
     pub(crate) mark: Mark,
@@ -122,6 +122,25 @@ pub(crate) fn walk(
     verifier: &mut Verifier,
     visit: &mut dyn FnMut(Verified<'_>) -> ControlFlow<()>,
 ) -> Result<WalkEnd, StorageError> {
+    walk_with(tiers, verifier, Verifier::push, visit)
+}
+
+/// Like [`walk`], with the time of each record in its place. Records are not decoded, and items of them may have been
+/// erased.
+pub(crate) fn walk_envelopes(
+    tiers: &Tiers,
+    verifier: &mut Verifier,
+    visit: &mut dyn FnMut(Verified<'_, Timestamp>) -> ControlFlow<()>,
+) -> Result<WalkEnd, StorageError> {
+    walk_with(tiers, verifier, |verifier, stored| Ok(verifier.push_envelope(stored)?.at()), visit)
+}
+
+fn walk_with<T>(
+    tiers: &Tiers,
+    verifier: &mut Verifier,
+    verify: impl Fn(&mut Verifier, &[u8]) -> Result<T, Damage>,
+    visit: &mut dyn FnMut(Verified<'_, T>) -> ControlFlow<()>,
+) -> Result<WalkEnd, StorageError> {
     let mut assembler = Assembler::starting_at(verifier.next());
     let mut end = WalkEnd::Whole;
     let mut stopped = false;
@@ -131,9 +150,9 @@ pub(crate) fn walk(
             .ok_or(DamageKind::Key { bytes: key.len() })
             .and_then(|key| {
                 assembler.push(key, value, |seq, mark, stored| {
-                    let record = verifier.push(stored).map_err(|damage| damage.kind)?;
+                    let content = verify(verifier, stored).map_err(|damage| damage.kind)?;
                     let chain = verifier.chain.expect("a verified record has a chain hash");
-                    Ok(visit(Verified { record, stored, head: Head { seq, chain }, mark }))
+                    Ok(visit(Verified { content, stored, head: Head { seq, chain }, mark }))
                 })
             })
             .map_err(|kind| match seq.previous() {

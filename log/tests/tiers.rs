@@ -4,6 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ use vectorizer_log::{
     Base, BaseAnswer, BaseItem, BaseOutcome, BaseState, DamageKind, Error, Head, LogId, PreparedBase, Record,
     Seq, TenantFolder, TenantLog, Verification,
 };
-use vectorizer_testing::events::{at, commit, fill, upserted};
+use vectorizer_testing::events::{at, commit, commit_at, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
 
@@ -308,12 +309,28 @@ fn segments_are_merged_without_losing_a_record() {
         log.rotate().unwrap();
         let reader = log.reader();
         reader.seal(&never).unwrap().unwrap();
-        while reader.merge(&never).unwrap().is_some() {}
+        while reader.merge(None, &never).unwrap().is_some() {}
         assert_eq!(read_all(&log), written);
     }
     assert!(segments(&backend).len() <= 16 + 3, "{}", segments(&backend).len());
     drop(log);
     assert_whole(&backend, &written);
+}
+
+#[test]
+fn a_merged_segment_spans_no_more_time_than_its_records_may_be_kept_for() {
+    let backend = SledBackend::create();
+    let mut log = backend.log();
+    fill(&mut log, 2);
+    for number in 0..17 {
+        commit_at(&mut log, at(number * 1_000_000), [upserted(3, 1)]);
+        log.rotate().unwrap();
+        log.reader().seal(&never).unwrap().unwrap();
+    }
+    let merge = |seconds| log.reader().merge(Some(Duration::from_secs(seconds)), &never).unwrap();
+    assert_eq!(merge(14), None);
+    assert!(merge(16).is_some());
+    assert_eq!(segments(&backend).len(), 2);
 }
 
 #[test]
@@ -340,7 +357,7 @@ fn readers_read_on_while_tails_are_sealed_and_segments_merged() {
                 commit(&mut log, [upserted(30, mark)]);
                 log.rotate().unwrap();
                 reader.seal(&never).unwrap();
-                while reader.merge(&never).unwrap().is_some() {}
+                while reader.merge(None, &never).unwrap().is_some() {}
             }
             is_changed.store(true, Ordering::SeqCst);
         });
@@ -397,6 +414,11 @@ fn prepare(log: &TenantLog, key: &str) -> Option<PreparedBase> {
     log.reader().prepare_base(head, &mut give, &never).unwrap()
 }
 
+fn drop_before(log: &mut TenantLog, base: PreparedBase) {
+    let reservation = log.reserve_drop(base).unwrap().unwrap();
+    log.drop_history(reservation).unwrap();
+}
+
 fn base_keys(base: &Base) -> Vec<String> {
     let mut keys = Vec::new();
     base.each::<Error>(|item| {
@@ -416,12 +438,13 @@ fn dropped_records_are_gone_and_the_log_begins_with_its_base() {
     let bytes = log.bytes();
     let sealed = log.reader().tier_sizes().unwrap();
     let base = prepare(&log, "one").unwrap();
-    assert!(log.accepts(&base));
-    let dropped = log.drop_history(&base).unwrap().unwrap();
+    let reservation = log.reserve_drop(base.clone()).unwrap().unwrap();
+    assert!(log.reserve_drop(base.clone()).unwrap().is_none(), "one change at a time");
+    let dropped = log.drop_history(reservation).unwrap();
     assert_eq!(dropped.through, Seq::new(written.len() as u64 - 1));
     assert_eq!(log.bytes(), bytes - sealed.sealed_bytes + dropped.bytes);
     assert_eq!(segments(&backend).len(), 1, "the base");
-    assert!(!log.accepts(&base), "a base takes the place of records once");
+    assert!(log.reserve_drop(base).unwrap().is_none(), "a base takes the place of records once");
 
     let reader = log.reader();
     let Err(Error::HistoryDropped { oldest }) = reader.read(Seq::OLDEST, 1, 0) else { panic!("it was read") };
@@ -456,7 +479,7 @@ fn a_process_may_end_at_every_edge_of_a_drop_and_bases_replace_each_other() {
     let base = prepare(&log, "one").unwrap();
     // The base is written and not named.
     let prepared = copied(&backend);
-    log.drop_history(&base).unwrap().unwrap();
+    drop_before(&mut log, base);
     let dropped = copied(&backend);
     assert_whole(&prepared, &written);
     assert_eq!(segments(&prepared).len(), 2, "the base that nothing names is removed");
@@ -478,7 +501,7 @@ fn a_process_may_end_at_every_edge_of_a_drop_and_bases_replace_each_other() {
     log.rotate().unwrap();
     log.reader().seal(&never).unwrap().unwrap();
     let base = prepare(&log, "two").unwrap();
-    log.drop_history(&base).unwrap().unwrap();
+    drop_before(&mut log, base);
     assert_eq!(base_keys(&log.reader().base().unwrap().unwrap()), ["two"]);
     assert_eq!(segments(&backend).len(), 1);
     drop(log);
@@ -491,7 +514,7 @@ fn a_flipped_bit_in_any_byte_of_a_base_is_named() {
     let (backend, mut log, _) = three_tiers();
     log.reader().seal(&never).unwrap();
     let base = prepare(&log, "one").unwrap();
-    log.drop_history(&base).unwrap().unwrap();
+    drop_before(&mut log, base);
     drop(log);
     let [path] = segments(&backend).try_into().unwrap();
     let whole = fs::read(&path).unwrap();
@@ -554,7 +577,7 @@ proptest! {
                     continue;
                 }
                 Step::Merge => {
-                    log.reader().merge(&never).unwrap();
+                    log.reader().merge(None, &never).unwrap();
                     continue;
                 }
                 Step::Reopen => log.close().unwrap(),

@@ -67,12 +67,13 @@ impl Service {
             return Ok(once(async move { Ok(Bytes::from(nothing)) }).left_stream());
         }
         let log = tenant.log().await.map_err(|error| Error::from(error.as_ref()))?;
-        let beginning = log.reader().beginning().map_err(|error| Error::from(&WakeError::Log(error)))?;
-        if let Some(from) = range.from.filter(|from| (*from).max(Seq::OLDEST) <= beginning.seq) {
-            return Err(dropped(from, beginning.seq.next()));
+        let base = log.reader().base().map_err(|error| Error::from(&WakeError::Log(error)))?;
+        let beginning = base.as_ref().map_or(Seq::NONE, |base| base.head().seq);
+        if let Some(from) = range.from.filter(|from| (*from).max(Seq::OLDEST) <= beginning) {
+            return Err(dropped(from, beginning.next()));
         }
         let is_whole = range.from.is_none() && range.since.is_none() && format == ExportFormat::Ndjson;
-        let base = log.reader().base().ok().flatten().filter(|_| is_whole);
+        let base = base.filter(|_| is_whole);
         let feed = Feed {
             base,
             log,
@@ -80,7 +81,7 @@ impl Service {
             readmission,
             stop: self.ending(),
             _permit: permit,
-            next: range.from.unwrap_or(Seq::OLDEST).max(beginning.seq.next()),
+            next: range.from.unwrap_or(Seq::OLDEST).max(beginning.next()),
             range,
             is_sought: false,
             left: limit,

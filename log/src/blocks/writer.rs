@@ -11,6 +11,8 @@ use crate::position::Timestamp;
 const LEVEL: i32 = 1;
 /// A block that is not smaller by this share of its content is stored as it is.
 const GAIN_MIN: usize = 32;
+/// After how many blocks all forms are tried again.
+const BLOCKS_PER_CHOICE: u32 = 15;
 
 /// Writes entries with consecutive numbers into blocks.
 pub(crate) struct BlockWriter<W> {
@@ -21,6 +23,8 @@ pub(crate) struct BlockWriter<W> {
     content: Vec<u8>,
     begun: Option<(u64, Timestamp)>,
     compressor: zstd::bulk::Compressor<'static>,
+    /// The form that was the smallest one, and for how many more blocks it is taken without trying the other.
+    chosen: (BlockCodec, u32),
 }
 
 /// A finished file.
@@ -40,6 +44,7 @@ impl<W: Write> BlockWriter<W> {
             content: Vec::new(),
             begun: None,
             compressor: zstd::bulk::Compressor::new(LEVEL)?,
+            chosen: (BlockCodec::Plain, 0),
         })
     }
 
@@ -85,22 +90,36 @@ impl<W: Write> BlockWriter<W> {
         Ok(())
     }
 
-    /// The smallest form of a block; `None` for the content as it is.
+    /// A small form of a block; `None` for the content as it is. All forms are tried now and then, as adjacent blocks
+    /// have similar content.
     fn smallest(&mut self, content: &[u8]) -> io::Result<(BlockCodec, Option<Vec<u8>>)> {
+        let (codec, left) = self.chosen;
+        if left > 0 {
+            self.chosen.1 -= 1;
+            let compressed = self.compressed(codec, content)?;
+            let is_smaller = compressed.as_ref().is_some_and(|compressed| compressed.len() < content.len());
+            return Ok(if is_smaller { (codec, compressed) } else { (BlockCodec::Plain, None) });
+        }
         let mut smallest = (BlockCodec::Plain, None);
         let mut bytes_max = content.len() - content.len() / GAIN_MIN;
-        let transposed = transposed(content);
-        for (codec, form) in
-            [(BlockCodec::Zstandard, content), (BlockCodec::TransposedZstandard, transposed.as_slice())]
-        {
-            let compressed = self.compressor.compress(form)?;
+        for codec in [BlockCodec::Zstandard, BlockCodec::TransposedZstandard] {
+            let Some(compressed) = self.compressed(codec, content)? else { continue };
             if compressed.len() < bytes_max {
                 // The transposed form must gain as much over the other, as it costs another pass to read.
                 bytes_max = compressed.len() - compressed.len() / GAIN_MIN;
                 smallest = (codec, Some(compressed));
             }
         }
+        self.chosen = (smallest.0, BLOCKS_PER_CHOICE);
         Ok(smallest)
+    }
+
+    fn compressed(&mut self, codec: BlockCodec, content: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        match codec {
+            BlockCodec::Plain => Ok(None),
+            BlockCodec::Zstandard => self.compressor.compress(content).map(Some),
+            BlockCodec::TransposedZstandard => self.compressor.compress(&transposed(content)).map(Some),
+        }
     }
 
     /// Writes the index with these `facts`, and the footer.

@@ -14,8 +14,8 @@ use super::error::{MigrationError, failed};
 /// are durable.
 const PIECE_BYTES: u64 = 16 << 20;
 
-/// Whether a file is copied: those of the log, also of an interrupted replacement, how long its history is kept, and the graphs, which take time to
-/// build again. All others belong to the server that wrote them.
+/// Whether a file is copied: those of the log, also of an interrupted replacement, how long its history is kept, and
+/// the graphs, which take time to build again. All others belong to the server that wrote them.
 fn is_copied(name: &str) -> bool {
     let of_log = ["log", "head", "condemned"];
     ["manifest.json", "history.json", "segments", "tails", "retention.json", "graphs"].contains(&name)

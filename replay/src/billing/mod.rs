@@ -64,7 +64,14 @@ impl Billing {
     /// last record that a caller wants to drop.
     #[must_use]
     pub fn droppable(&self, through: Seq) -> Seq {
-        if self.is_delivered() { through } else { through.min(self.acknowledged) }
+        if self.last_correction > self.acknowledged {
+            // The line of a correction has the window of the close that it corrects, which may be any earlier one.
+            Seq::NONE
+        } else if self.is_delivered() {
+            through
+        } else {
+            through.min(self.acknowledged)
+        }
     }
 
     /// The open window; `None` before the first record.

@@ -30,6 +30,10 @@ const ROTATION_PAUSE: Duration = Duration::from_secs(10);
 /// A base is written if at least this share of the live data can be dropped, so that writing bases costs no more than
 /// the writes did.
 const DROPPED_SHARE: u64 = 1;
+/// A merged segment spans at most this share of the time for which history is kept.
+const SPANS: u32 = 4;
+/// How long to wait after sealing or merging has failed.
+const SEALING_PAUSE: Duration = Duration::from_mins(1);
 /// So many records are folded at once.
 const PAGE_RECORDS: usize = 1_000;
 const PAGE_BYTES: usize = 4 << 20;
@@ -46,6 +50,8 @@ pub(super) struct HistoryHandle {
     prepared: Mutex<Option<PreparedBase>>,
     /// Tells the writer of it.
     ready: Notify,
+    /// When sealing or merging failed last.
+    failed: Mutex<Option<Instant>>,
 }
 
 impl HistoryHandle {
@@ -57,6 +63,21 @@ impl HistoryHandle {
             clock,
             prepared: Mutex::default(),
             ready: Notify::new(),
+            failed: Mutex::default(),
+        }
+    }
+
+    /// Seals and merges behind the writer, unless that has failed a moment ago.
+    pub(super) fn seal(
+        &self,
+        log: &LogReader,
+        keep: Option<Duration>,
+        metrics: &Metrics,
+        stop: &dyn Fn() -> bool,
+    ) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_none_or(|failed| failed.elapsed() >= SEALING_PAUSE) {
+            *failed = (!seal(log, keep, metrics, stop)).then(Instant::now);
         }
     }
 
@@ -150,22 +171,32 @@ impl Rotation {
 }
 
 /// Seals the tail of a log that is about to be closed, unless it is small, and everything that waits to be sealed.
-pub(super) fn seal_before_closing(log: &mut TenantLog, metrics: &Metrics) {
+pub(super) fn seal_before_closing(log: &mut TenantLog, keep: Option<Duration>, metrics: &Metrics) {
     if log.tail_bytes() >= SEALED_BYTES_MIN
         && let Err(error) = log.rotate()
     {
         warn!(%error, "the tail of the log could not be sealed, and is sealed later");
         return;
     }
-    seal(&log.reader(), metrics, &|| false);
+    seal(&log.reader(), keep, metrics, &|| false);
 }
 
-/// Seals all frozen tails, and merges segments. An error is logged, and sealing is tried again later.
-pub(super) fn seal(log: &LogReader, metrics: &Metrics, stop: &dyn Fn() -> bool) {
+/// Seals all frozen tails, and merges segments of a history that is kept for `keep`. An error is logged, and sealing is
+/// tried again later. Returns whether there was none.
+pub(super) fn seal(
+    log: &LogReader,
+    keep: Option<Duration>,
+    metrics: &Metrics,
+    stop: &dyn Fn() -> bool,
+) -> bool {
     for work in [HistoryWork::Sealed, HistoryWork::Merged] {
-        let step = if work == HistoryWork::Sealed { LogReader::seal } else { LogReader::merge };
         loop {
-            match step(log, stop) {
+            let change = if work == HistoryWork::Sealed {
+                log.seal(stop)
+            } else {
+                log.merge(keep.map(|keep| keep / SPANS), stop)
+            };
+            match change {
                 Ok(Some(HistoryChange { bytes, file_bytes, through })) => {
                     info!(seq = %through, bytes, file_bytes, ?work, "changed the history of the log");
                     metrics.history_worked(work, bytes);
@@ -173,11 +204,12 @@ pub(super) fn seal(log: &LogReader, metrics: &Metrics, stop: &dyn Fn() -> bool) 
                 Ok(None) | Err(Error::Closed) => break,
                 Err(error) => {
                     warn!(%error, "the log could not be sealed; it is tried again, and writes go on");
-                    return;
+                    return false;
                 }
             }
         }
     }
+    true
 }
 
 /// The state that a base is written of.
@@ -288,7 +320,7 @@ pub(super) fn prepare_now(
     if log.tail_bytes() >= tail_bytes_min {
         log.rotate()?;
     }
-    seal(&reader, metrics, &|| false);
+    seal(&reader, None, metrics, &|| false);
     let Some(end) = droppable(&reader, horizon, through, bytes_min)? else { return Ok(None) };
     // The writer itself changes the state, so it does not change meanwhile.
     let is_present = end == log.head();

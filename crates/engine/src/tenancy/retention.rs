@@ -110,15 +110,19 @@ pub(super) struct RetentionClock {
     path: PathBuf,
     told: Timestamp,
     at: Instant,
+    stored: Instant,
 }
 
 impl Default for RetentionClock {
     /// A clock of no node, by which nothing is old.
     fn default() -> Self {
-        Self { path: PathBuf::new(), told: Timestamp::from_micros(i64::MIN), at: Instant::now() }
+        let (told, at) = (Timestamp::from_micros(i64::MIN), Instant::now());
+        Self { path: PathBuf::new(), told, at, stored: at }
     }
 }
 
+/// How often the time is stored.
+const STORED_EVERY: Duration = Duration::from_mins(1);
 /// The most that this clock advances for a time in which the node did not run.
 const DOWNTIME_MAX: Duration = Duration::from_hours(24);
 
@@ -129,7 +133,7 @@ impl RetentionClock {
         let last: Option<Timestamp> =
             fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let told = last.map_or(wall, |last| approach(last, wall, DOWNTIME_MAX));
-        Self { path, told, at: Instant::now() }
+        Self { path, told, at: Instant::now(), stored: Instant::now() }
     }
 
     /// The time now, if the machine's clock says `wall`. Never goes back.
@@ -140,8 +144,16 @@ impl RetentionClock {
         self.told
     }
 
-    /// Stores the time for the next run of the node. Best effort: otherwise history is kept longer.
-    pub(super) fn store(&self) {
+    /// Stores the time for the next run of the node, once a minute.
+    pub(super) fn store_now_and_then(&mut self) {
+        if self.stored.elapsed() >= STORED_EVERY {
+            self.stored = Instant::now();
+            self.store();
+        }
+    }
+
+    /// Stores the time. Best effort: otherwise history is kept longer.
+    fn store(&self) {
         let unfinished = self.path.with_extension("json.fresh");
         let _ = durable::replace(&self.path, &unfinished, |file| {
             file.write_all(&serde_json::to_vec(&self.told)?)

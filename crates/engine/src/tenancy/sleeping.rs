@@ -19,7 +19,7 @@ use vectorizer_hivehub::Call;
 use vectorizer_log::{Error, TenantFolder, TenantId};
 use vectorizer_metrics::Metrics;
 
-use super::history::{TAIL_BYTES_MAX, prepare_drop, seal};
+use super::history::{TAIL_BYTES_MAX, prepare_drop};
 use super::live_tenant::{LiveTenant, WakeError};
 use super::{NicePool, NiceValue, Tenancy, TenantSlot};
 
@@ -112,7 +112,8 @@ impl LiveTenant {
         if !self.log_handle.is_open() {
             return 0;
         }
-        let stored = self.state.figures().log_bytes;
+        // Only the tails are read.
+        let stored = self.state.figures().log_bytes.min(2 * TAIL_BYTES_MAX);
         (OPEN_LOG_BYTES_MIN + stored / LOG_BYTES_FOR_EACH).min(OPEN_LOG_BYTES_MAX)
     }
 
@@ -345,7 +346,7 @@ impl Tenancy {
                 warn!(%error, "old history could not be dropped");
             }
         }
-        self.shared.permits.clock.lock().unwrap_or_else(PoisonError::into_inner).store();
+        self.shared.permits.clock.lock().unwrap_or_else(PoisonError::into_inner).store_now_and_then();
     }
 
     /// Writes checkpoints of tenants whose logs have grown much since the last one, one after the other.
@@ -371,8 +372,9 @@ impl Tenancy {
 impl LiveTenant {
     /// Seals and merges what waits for it, and prepares to drop what is old.
     fn keep_history(&self, metrics: &Metrics, stop: &dyn Fn() -> bool) -> Result<(), WakeError> {
-        seal(&self.log, metrics, stop);
-        let Some(horizon) = self.history.horizon(self.tenant_limits.current().history.keep) else {
+        let keep = self.tenant_limits.current().history.keep;
+        self.history.seal(&self.log, keep, metrics, stop);
+        let Some(horizon) = self.history.horizon(keep) else {
             return Ok(());
         };
         let state = self.state.read();

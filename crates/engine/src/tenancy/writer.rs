@@ -293,7 +293,7 @@ impl Writer {
         if task == Task::Drop
             && let Some(base) = self.opener.as_ref().and_then(|opener| opener.history.take_prepared())
         {
-            self.drop_history(&base)?;
+            self.drop_history(base)?;
         }
         if !idle || self.denials.are_due() {
             self.make_room(&waiting)?;
@@ -330,8 +330,10 @@ impl Writer {
         if missing == 0 || self.opener.is_none() {
             return Ok(());
         }
-        // Less would have to be dropped again with the next write.
-        let bytes_min = missing.max(limit / ROOM_SHARE);
+        // Less would have to be dropped again with the next write. A base takes the place of the previous one.
+        let base_bytes = log.reader().tier_sizes().map_or(0, |sizes| sizes.base_bytes);
+        let live_bytes = self.state.read().projection.usage().logical_bytes();
+        let bytes_min = missing.max(limit / ROOM_SHARE) + live_bytes.saturating_sub(base_bytes);
         let tail_bytes_min = limit / ROOM_SHARE;
         self.drop_now(Timestamp::from_micros(i64::MAX), bytes_min, tail_bytes_min)
     }
@@ -342,7 +344,7 @@ impl Writer {
         let through = self.state.read().projection.billing().droppable(log.head().seq);
         let request = DropRequest { horizon, through, bytes_min, tail_bytes_min };
         match prepare_now(log, &self.state, &request, &self.metrics) {
-            Ok(Some(base)) => self.drop_history(&base),
+            Ok(Some(base)) => self.drop_history(base),
             Ok(None) => Ok(()),
             Err(WakeError::Log(error)) if log.is_poisoned() => Err(self.failure.by_log(&error)),
             Err(error) => {
@@ -352,24 +354,30 @@ impl Writer {
         }
     }
 
-    /// Replaces the records before `base` by it.
-    fn drop_history(&mut self, base: &PreparedBase) -> Result<(), Failed> {
-        if !self.log.as_ref().is_some_and(|log| log.accepts(base)) {
-            return Ok(());
-        }
-        self.own_events.push(base.event());
+    /// Replaces the records before `base` by it. The log says so first.
+    fn drop_history(&mut self, base: PreparedBase) -> Result<(), Failed> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let event = base.event();
+        let reservation = match log.reserve_drop(base) {
+            Ok(Some(reservation)) => reservation,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                warn!(%error, "old history could not be dropped");
+                return Ok(());
+            }
+        };
+        self.own_events.push(event);
         self.commit_group(&mut Vec::new(), CommitKind::Commands)?;
         let (Some(log), Some(opener)) = (&mut self.log, &self.opener) else { return Ok(()) };
         let before = log.bytes();
-        match log.drop_history(base) {
-            Ok(Some(change)) => {
+        match log.drop_history(reservation) {
+            Ok(change) => {
                 let after = log.bytes();
                 self.state.write().log_bytes = after;
                 opener.checkpoints.history_dropped(before, after);
                 self.metrics.history_worked(HistoryWork::Dropped, before.saturating_sub(after));
                 info!(through = %change.through, before, after, "dropped old history");
             }
-            Ok(None) => {}
             Err(error) => warn!(%error, "old history could not be dropped"),
         }
         Ok(())
@@ -378,11 +386,12 @@ impl Writer {
     /// Seals the log before it is closed, and drops its history if that is old.
     fn seal(&mut self) -> Result<(), Failed> {
         let (Some(log), Some(opener)) = (&mut self.log, &self.opener) else { return Ok(()) };
-        seal_before_closing(log, &self.metrics);
+        let keep = self.tenant_limits.current().history.keep;
+        seal_before_closing(log, keep, &self.metrics);
         if log.is_poisoned() {
             return Ok(());
         }
-        let Some(horizon) = opener.history.horizon(self.tenant_limits.current().history.keep) else {
+        let Some(horizon) = opener.history.horizon(keep) else {
             return Ok(());
         };
         let live_bytes = self.state.read().projection.usage().logical_bytes();

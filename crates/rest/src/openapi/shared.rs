@@ -31,7 +31,12 @@ const PROBLEMS: [(u16, &str, &str); 16] = [
     (404, "NotFound", "The resource of the path does not exist."),
     (408, "RequestTimeout", "The body did not arrive in time."),
     (409, "Conflict", "The resource exists already."),
-    (410, "Gone", "The tenant was deleted on this node. It can be restored during the grace period."),
+    (
+        410,
+        "Gone",
+        "The tenant was deleted on this node and can be restored during the grace period, or the requested records \
+     were dropped by its retention.",
+    ),
     (412, "PreconditionFailed", "`If-Match` does not match: the collection has changed."),
     (413, "PayloadTooLarge", "The request exceeds a limit of the server or of the plan."),
     (415, "UnsupportedMediaType", "The operation does not support the body's media type or encoding."),
