@@ -66,7 +66,7 @@ fn an_interrupted_replacement_of_the_last_of_several_tails_is_finished() {
         more.extend(commit(&mut log, [upserted(2, 11)]));
         log.rotate().unwrap();
         while log.reader().seal(&never).unwrap().is_some() {}
-        while log.reader().merge(&never).unwrap().is_some() {}
+        while log.reader().merge(None, &never).unwrap().is_some() {}
         drop(log);
         let (_, found) = it.recover().unwrap();
         assert_eq!(found, more, "edge {edge}");
@@ -109,7 +109,7 @@ fn a_mixed_copy_loses_no_file() {
     }
     log.sync_head().unwrap();
     let manifest = fs::read(backend.folder.path().join("history.json")).unwrap();
-    log.reader().merge(&never).unwrap().unwrap();
+    log.reader().merge(None, &never).unwrap().unwrap();
     let copy = backend.after_process_death();
     drop(log);
     fs::write(copy.folder.path().join("history.json"), manifest).unwrap();

@@ -39,15 +39,15 @@ fn everything_at_once() {
                     it.rotate().unwrap();
                 }
                 let base = prepared.lock().unwrap().take();
-                if let Some(base) = base
-                    && it.accepts(&base)
-                {
+                let event = base.as_ref().map(PreparedBase::event);
+                let reservation = base.and_then(|base| it.reserve_drop(base).unwrap());
+                if let (Some(event), Some(reservation)) = (event, reservation) {
                     let mut change = it.begin().unwrap();
-                    change.stage(vectorizer_testing::events::draft(base.event()), vectorizer_log::Timestamp::now()).unwrap();
+                    let draft = vectorizer_testing::events::draft(event);
+                    change.stage(draft, vectorizer_log::Timestamp::now()).unwrap();
                     change.commit().unwrap();
-                    if it.drop_history(&base).unwrap().is_some() {
-                        drops.fetch_add(1, Ordering::SeqCst);
-                    }
+                    it.drop_history(reservation).unwrap();
+                    drops.fetch_add(1, Ordering::SeqCst);
                 }
                 if step % 40 == 0 {
                     let (head, bytes) = (it.head(), it.bytes());
@@ -72,7 +72,7 @@ fn everything_at_once() {
                     Ok(sealed) => drop(seals.fetch_add(u64::from(sealed.is_some()), Ordering::SeqCst)),
                     Err(error) => allowed(error),
                 }
-                match reader.merge(&never) {
+                match reader.merge(None, &never) {
                     Ok(merged) => drop(merges.fetch_add(u64::from(merged.is_some()), Ordering::SeqCst)),
                     Err(error) => allowed(error),
                 }

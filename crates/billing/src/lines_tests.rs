@@ -147,8 +147,10 @@ impl Dropping {
             state.each_item(|item| push(&item))
         };
         let base = reader.prepare_base(last.head, &mut items, &|| false).unwrap().unwrap();
-        books.append(base.event(), 1_000);
-        books.log.drop_history(&base).unwrap().unwrap();
+        let event = base.event();
+        let reservation = books.log.reserve_drop(base).unwrap().unwrap();
+        books.append(event, 1_000);
+        books.log.drop_history(reservation).unwrap();
     }
 
     fn seal(&mut self) {

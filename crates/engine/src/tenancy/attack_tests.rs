@@ -146,11 +146,11 @@ fn restarts_with_a_wrong_clock_make_nothing_old() {
     let day = |number: i64| Timestamp::from_micros(number * 86_400_000_000);
     let mut clock = RetentionClock::open(node.path(), day(100));
     clock.now(day(100));
-    clock.store();
+    clock.store_for_tests();
     for _ in 0..30 {
         let mut clock = RetentionClock::open(node.path(), day(465));
         clock.now(day(465));
-        clock.store();
+        clock.store_for_tests();
     }
     let now = RetentionClock::open(node.path(), day(100)).now(day(100));
     assert!(now < day(103), "thirty restarts within a minute: {} days", now.micros() / 86_400_000_000);
