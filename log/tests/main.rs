@@ -10,4 +10,7 @@ mod faults;
 mod golden;
 mod histories;
 mod sled_files;
+mod attack;
+mod attack_more;
+mod attack_stress;
 mod tiers;

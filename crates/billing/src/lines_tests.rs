@@ -105,3 +105,110 @@ fn a_correction_is_a_line_of_its_own_that_names_the_old_one() {
     assert_eq!(line["data"]["window"], old["data"]["window"]);
     assert_eq!(line["data"]["last_seq"], correction.get());
 }
+
+/// Books in a folder, whose history can be dropped.
+struct Dropping {
+    books: Books,
+    _data: tempfile::TempDir,
+}
+
+impl Dropping {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let folder = vectorizer_log::TenantFolder::new(data.path(), &"acme".parse().unwrap());
+        let log_id = folder.create().unwrap();
+        let log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+        Self { books: Books { log, projection: Projection::new(log_id) }, _data: data }
+    }
+
+    /// Drops all that may be dropped, as the writer does. Every record is the end of a segment.
+    fn drop_history(&mut self) {
+        let books = &mut self.books;
+        let through = books.projection.billing().droppable(books.log.head().seq);
+        let log_id = books.log.log_id();
+        let reader = books.log.reader();
+        let mut folded = Projection::new(log_id);
+        let mut next = Seq::OLDEST;
+        let beginning = reader.beginning().unwrap().seq;
+        assert_eq!(beginning, Seq::NONE, "once only");
+        let Some(last) =
+            reader.sealed().unwrap().into_iter().filter(|segment| segment.head.seq <= through).last()
+        else {
+            return;
+        };
+        while next <= last.head.seq {
+            for stored in reader.read(next, 1, 0).unwrap() {
+                folded.apply(&stored.record).unwrap();
+                next = stored.record.seq.next();
+            }
+        }
+        let state = folded.freeze(last.head, 0);
+        let mut items = |push: &mut dyn FnMut(&vectorizer_log::BaseItem) -> std::io::Result<()>| {
+            state.each_item(|item| push(&item))
+        };
+        let base = reader.prepare_base(last.head, &mut items, &|| false).unwrap().unwrap();
+        let event = base.event();
+        let reservation = books.log.reserve_drop(base).unwrap().unwrap();
+        books.append(event, 1_000);
+        books.log.drop_history(reservation).unwrap();
+    }
+
+    fn seal(&mut self) {
+        self.books.log.rotate().unwrap();
+        self.books.log.reader().seal(&|| false).unwrap();
+    }
+}
+
+fn correction(corrects: Seq) -> Event {
+    Event::BillingCorrected { corrects, meter: Meter::Requests, by: -1, reason: "test".to_owned() }
+}
+
+/// The close was delivered, and its correction was not. Nothing that its line needs may be dropped.
+#[test]
+fn a_correction_is_delivered_although_history_is_dropped() {
+    let mut dropping = Dropping::new();
+    let close = dropping.books.window(5, 1);
+    dropping.seal();
+    dropping.books.append(Event::BillingAcknowledged { through: close, rejected: Vec::new() }, 2);
+    dropping.seal();
+    let correction = dropping.books.append(correction(close), 3);
+    dropping.drop_history();
+    let reader = dropping.books.log.reader();
+    let found = undelivered(&reader, dropping.books.projection.billing(), close).unwrap();
+    assert_eq!(found, [correction]);
+    let line = lines(&"acme".parse().unwrap(), &reader, correction);
+    assert!(line.is_ok(), "the correction can never be delivered: {}", line.err().unwrap());
+}
+
+/// All was delivered and dropped. Then a window is closed and corrected before it is delivered.
+#[test]
+fn a_correction_after_a_base_does_not_hide_what_is_undelivered() {
+    let mut dropping = Dropping::new();
+    let delivered = dropping.books.window(5, 1);
+    dropping.books.append(Event::BillingAcknowledged { through: delivered, rejected: Vec::new() }, 2);
+    dropping.seal();
+    dropping.drop_history();
+    let close = dropping.books.window(7, 2_000);
+    let reader = dropping.books.log.reader();
+    assert_eq!(undelivered(&reader, dropping.books.projection.billing(), delivered).unwrap(), [close]);
+    let correction = dropping.books.append(correction(close), 2_001);
+    let found = undelivered(&reader, dropping.books.projection.billing(), delivered);
+    assert!(found.is_ok(), "neither can ever be delivered: {}", found.err().unwrap());
+    assert_eq!(found.unwrap(), [close, correction]);
+}
+
+/// A close is dropped, and its correction is not: the bill of what is left holds.
+#[test]
+fn a_correction_of_a_dropped_window_is_no_discrepancy() {
+    let mut books = Books::new();
+    let close = books.window(5, 1);
+    let base = books.projection.clone();
+    let at = books.log.head().seq;
+    books.append(correction(close), 3);
+    let mut bill = vectorizer_replay::Bill::of_beginning(base);
+    for stored in books.log.reader().read(at.next(), 10, usize::MAX).unwrap() {
+        for entry in bill.push(&stored.record, None).unwrap() {
+            assert!(!matches!(entry, vectorizer_replay::BillEntry::Discrepancy(_)), "{entry:?}");
+        }
+    }
+}

@@ -34,6 +34,8 @@ mod kept;
 mod linker;
 mod linking_task;
 #[cfg(test)]
+mod attack_tests;
+#[cfg(test)]
 mod listing_tests;
 mod live_tenant;
 mod log_handle;

@@ -152,6 +152,11 @@ impl RetentionClock {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn store_for_tests(&self) {
+        self.store();
+    }
+
     /// Stores the time. Best effort: otherwise history is kept longer.
     fn store(&self) {
         let unfinished = self.path.with_extension("json.fresh");

@@ -1,0 +1,108 @@
+//! Attacks on the tiers.
+
+use std::fs;
+use std::time::Duration;
+
+use vectorizer_log::{Base, BaseAnswer, BaseItem, BaseOutcome, BaseState, Error, PreparedBase, Seq, TenantLog};
+use vectorizer_testing::events::{at, commit, fill, upserted};
+
+use crate::backends::{Backend, SledBackend};
+
+fn never() -> bool {
+    false
+}
+
+/// One damaged segment keeps segments from being merged, and the manifest grows beyond what the next opening reads.
+#[test]
+fn a_damaged_segment_does_not_make_the_whole_log_unreadable() {
+    let backend = SledBackend::create();
+    let mut log = backend.log();
+    fill(&mut log, 2);
+    for mark in 0..258 {
+        commit(&mut log, [upserted(1, mark)]);
+        log.rotate().unwrap();
+        let reader = log.reader();
+        reader.seal(&never).unwrap().unwrap();
+        if mark == 2 {
+            let folder = backend.folder.path().join("segments");
+            let first = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+            let mut bytes = fs::read(&first).unwrap();
+            bytes[20] ^= 1;
+            fs::write(&first, bytes).unwrap();
+        }
+        let _ = reader.merge(None, &never);
+    }
+    let head = log.head();
+    println!("{} segments", log.reader().tier_sizes().unwrap().segments);
+    drop(log);
+    // All but the first records are readable.
+    let opened = backend.open();
+    assert!(opened.is_ok(), "{}", opened.unwrap_err());
+    drop(opened);
+    let recovered = backend.open().unwrap().recover_after::<Error>(head, |_| Ok(()));
+    recovered.unwrap();
+}
+
+/// An opening that waits for the lock of the last tail gets the lock of a tail that was sealed meanwhile, and removes
+/// the tail that another one has open.
+#[test]
+fn an_opening_beside_an_open_log_removes_nothing() {
+    let backend = SledBackend::create();
+    let mut log = backend.log();
+    fill(&mut log, 9);
+    let folder = backend.folder.clone();
+    let opening = std::thread::spawn(move || folder.open().map(drop).map_err(|error| error.to_string()));
+    std::thread::sleep(Duration::from_millis(200));
+    log.rotate().unwrap();
+    let acknowledged = commit(&mut log, [upserted(40, 1), upserted(3, 2)]);
+    log.reader().seal(&never).unwrap().unwrap();
+    let second = opening.join().unwrap();
+    println!("the second opening: {second:?}");
+    let list = |name: &str| {
+        fs::read_dir(backend.folder.path().join(name)).map_or(0, |entries| entries.count())
+    };
+    println!("{} tails, {} segments", list("tails"), list("segments"));
+    let acknowledged_last = acknowledged.last().unwrap().seq;
+    drop(log);
+    let (recovered, found) = backend.recover().unwrap();
+    assert_eq!(recovered.log.head().seq, acknowledged_last);
+    assert_eq!(found.len() as u64, acknowledged_last.get());
+    let _ = Seq::OLDEST;
+}
+
+fn prepare(log: &TenantLog, key: &str) -> Option<PreparedBase> {
+    let head = log.reader().sealed().unwrap().last()?.head;
+    let items = [
+        BaseItem::State(BaseState::default()),
+        BaseItem::Answer(BaseAnswer {
+            key: key.to_owned(),
+            seq: Seq::OLDEST,
+            at: at(0),
+            body_hash: [7; 32],
+            outcome: BaseOutcome::Upserted(3),
+        }),
+    ];
+    let mut give =
+        |push: &mut dyn FnMut(&BaseItem) -> std::io::Result<()>| items.iter().try_for_each(&mut *push);
+    log.reader().prepare_base(head, &mut give, &never).unwrap()
+}
+
+/// The keeper prepares a base; the writer prepares another one of the same record, with the points in another order.
+/// Both have one name. Whichever is published, its file must be there.
+#[test]
+fn a_prepared_base_whose_file_was_replaced_is_not_published() {
+    let backend = SledBackend::create();
+    let mut log = backend.log();
+    fill(&mut log, 9);
+    log.rotate().unwrap();
+    log.reader().seal(&never).unwrap().unwrap();
+    let first = prepare(&log, "one").unwrap();
+    let _second = prepare(&log, "two").unwrap();
+    if let Some(reservation) = log.reserve_drop(first).unwrap() {
+        println!("accepted: {:?}", log.drop_history(reservation).unwrap());
+    }
+    if let Some(base) = log.reader().base().unwrap() {
+        let read = Base::each::<Error>(&base, |_| Ok(()));
+        assert!(read.is_ok(), "the dropped history has no base: {}", read.unwrap_err());
+    }
+}
