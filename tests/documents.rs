@@ -267,7 +267,7 @@ fn every_key_of_the_configuration_that_the_documents_name_is_a_flag() {
             let name = name.split([':', ' ']).next().unwrap();
             let Some((section, key)) = name.split_once('.') else { continue };
             let of_configuration =
-                ["server", "cluster", "auth", "rate_limiting", "history", "embedding"].contains(&section);
+                ["server", "cluster", "auth", "rate_limiting", "embedding"].contains(&section);
             if !of_configuration || !key.chars().all(|it| it.is_ascii_lowercase() || "_.".contains(it)) {
                 continue;
             }

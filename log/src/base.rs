@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::billing::JournalPosition;
-use crate::blocks::{BlockFile, BlockFileError, BlockWriter, FileHash, Finished};
+use crate::blocks::{BlockEntry, BlockFile, BlockFileError, BlockWriter, FileHash, Finished};
 use crate::damage::{Damage, DamageKind};
 use crate::document::Document;
 use crate::error::Error;
@@ -250,6 +250,16 @@ impl Base {
         Self { log_id, entry, path: folder.join(entry.file_name()) }
     }
 
+    /// The base in the file at `path`.
+    pub(crate) fn of_file(path: PathBuf, log_id: LogId, entry: BaseEntry) -> Self {
+        Self { log_id, entry, path }
+    }
+
+    /// Whether its file has the index of the entry. Reads no block.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.open().is_ok()
+    }
+
     /// The log.
     pub fn log_id(&self) -> LogId {
         self.log_id
@@ -321,23 +331,36 @@ impl Base {
         Ok(None)
     }
 
+    /// The items of the block with this number, from zero; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] if the base is not exactly as it was written.
+    pub fn block(&self, number: usize) -> Result<Option<Vec<BaseItem>>, Error> {
+        let file = self.open().map_err(|error| self.failed(error))?;
+        let Some(block) = file.blocks().get(number) else { return Ok(None) };
+        self.items_of(&file, block).map(Some)
+    }
+
+    fn items_of(&self, file: &BlockFile, block: &BlockEntry) -> Result<Vec<BaseItem>, Error> {
+        let failed = |error| self.failed(error);
+        let content = file.content(block).map_err(failed)?;
+        let items = BlockFile::entries(&content).map(|entry| {
+            let undecodable = || BlockFileError::Damaged("an item cannot be decoded".to_owned());
+            BaseItem::from_bytes(entry?).ok_or_else(undecodable)
+        });
+        items.collect::<Result<_, _>>().map_err(failed)
+    }
+
     /// Calls `visit` with each item, in order. Reads one block at a time.
     ///
     /// # Errors
     ///
     /// [`Error::Damaged`] if the base is not exactly as it was written, and errors of `visit`.
     pub fn each<E: From<Error>>(&self, mut visit: impl FnMut(BaseItem) -> Result<(), E>) -> Result<(), E> {
-        let failed = |error| E::from(self.failed(error));
-        let file = self.open().map_err(failed)?;
+        let file = self.open().map_err(|error| self.failed(error))?;
         for block in file.blocks().iter() {
-            let content = file.content(block).map_err(failed)?;
-            for entry in BlockFile::entries(&content) {
-                let Some(item) = BaseItem::from_bytes(entry.map_err(failed)?) else {
-                    let reason = "an item cannot be decoded".to_owned();
-                    return Err(failed(BlockFileError::Damaged(reason)));
-                };
-                visit(item)?;
-            }
+            self.items_of(&file, block)?.into_iter().try_for_each(&mut visit)?;
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ pub struct ClosedLog {
     pub bytes: u64,
     /// The records after `base` up to `head`, verified.
     pub records: Vec<Record>,
+    /// Their stored bytes.
+    pub records_bytes: u64,
 }
 
 /// The content of the file, to restore it if the log was opened and not written to.
@@ -120,14 +122,15 @@ impl ClosedFile {
         let (bytes, mut rest) = rest.split_first_chunk()?;
         let bytes = u64::from_le_bytes(*bytes);
         let mut verifier = Verifier::continuing(log_id, base);
-        let mut records = Vec::new();
+        let (mut records, mut records_bytes) = (Vec::new(), 0);
         while let Some((length, following)) = rest.split_first_chunk() {
             let (stored, following) = following.split_at_checked(u32::from_le_bytes(*length) as usize)?;
             records.push(verifier.push(stored).ok()?);
+            records_bytes += stored.len() as u64;
             rest = following;
         }
         let leads_to_head = rest.is_empty() && verifier.head() == Some(head);
-        leads_to_head.then_some(ClosedLog { log_id, base, head, bytes, records })
+        leads_to_head.then_some(ClosedLog { log_id, base, head, bytes, records, records_bytes })
     }
 }
 

@@ -130,24 +130,20 @@ impl TenantFolder {
         }
     }
 
-    /// The last tail, which takes the writes.
-    fn last_tail(&self) -> SledPaths {
-        let last = tails::firsts(&self.path).ok().and_then(|firsts| firsts.last().copied());
-        self.tail(last.unwrap_or(Seq::OLDEST))
-    }
-
     /// The tiers of the log, with its tails opened by `open`.
     fn tiers(
         &self,
         manifest: &Manifest,
         firsts: &[Seq],
         history: History,
+        lock: Option<File>,
         open: impl Fn(Seq) -> Result<Arc<dyn Storage>, Error>,
     ) -> Result<Tiers, Error> {
         let open = |first: &Seq| Ok::<_, Error>(Tail { first: *first, storage: open(*first)? });
         let mut tails = firsts.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let Some(active) = tails.pop() else { return Err(Error::NotFound(self.path.clone())) };
-        let folder = LogFolder { path: self.path.clone(), segment_bytes: manifest.segment_bytes };
+        let folder =
+            LogFolder { path: self.path.clone(), segment_bytes: manifest.segment_bytes, _lock: lock };
         Ok(Tiers::of_folder(folder, history, tails, active))
     }
 
@@ -344,7 +340,7 @@ impl TenantFolder {
             fs::copy(&from.head, &to.head)?;
             Ok(to)
         };
-        self.tiers(manifest, firsts, history, |first| {
+        self.tiers(manifest, firsts, history, None, |first| {
             let to = copied(first).map_err(|source| self.not_copied(source))?;
             let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damage_if_corrupt)?;
             Ok(Arc::new(storage))
@@ -412,6 +408,8 @@ impl TenantFolder {
 
     fn open_after(&self, failure: bool) -> Result<UnverifiedLog, Error> {
         let manifest = self.manifest()?;
+        // IMPORTANT: before the tails are looked for. An open log may begin a tail and remove another.
+        let lock = self.lock(File::try_lock)?;
         let (firsts, history) = self.unsealed(&manifest)?;
         let last = firsts.last().copied().unwrap_or(Seq::OLDEST);
         let paths = self.tail(last);
@@ -419,13 +417,13 @@ impl TenantFolder {
         // than the file.
         closed::set_aside(&self.path).map_err(self.closed_failed("remove"))?;
         self.finish_replacement(&paths)?;
-        drop(self.lock(File::try_lock)?);
+        drop(self.lock_file(paths.data(), File::try_lock)?);
         self.remove_replaced(&firsts, &history).map_err(|source| self.not_swept(source))?;
         if failure {
             self.replace(&paths, &manifest, last)?;
-            drop(self.lock(File::try_lock)?);
+            drop(self.lock_file(paths.data(), File::try_lock)?);
         }
-        let tiers = self.tiers(&manifest, &firsts, history, |first| {
+        let tiers = self.tiers(&manifest, &firsts, history, lock, |first| {
             Ok(Arc::new(open_storage(&self.tail(first), &manifest)?))
         })?;
         UnverifiedLog::of_tiers(tiers, manifest.log_id)
@@ -512,16 +510,24 @@ impl TenantFolder {
         }
     }
 
-    /// Prevents others from opening the log while the returned file is open. sled locks the file `db` of each tail, and
-    /// the last tail is open whenever the log is. Trying this lock first distinguishes an open log from a damaged one.
-    /// After a log was closed in this process, a thread of sled may still hold the lock for a moment, so this function
-    /// waits before it reports the log as locked.
+    /// Prevents others from opening the log while the returned file is open. An open log holds this lock on its head
+    /// file, which stays the same while tails come and go.
     pub(crate) fn lock(
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Option<File>, Error> {
+        self.lock_file(self.path.join("head"), try_lock)
+    }
+
+    /// Locks a file of the log. sled locks the file `db` of each tail: trying this lock first distinguishes an open
+    /// database from a damaged one. After a log was closed in this process, a thread of sled may still hold it for a
+    /// moment, so this function waits before it reports the log as locked.
+    fn lock_file(
+        &self,
+        path: PathBuf,
+        try_lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> Result<Option<File>, Error> {
         let deadline = Instant::now() + LOCK_WAIT;
-        let path = self.last_tail().data();
         let data = match File::open(&path) {
             Ok(data) => data,
             Err(source) if StorageFailure::of(&source).is_unavailable() => {

@@ -15,6 +15,9 @@ const LAST_CLASS: u32 = 3;
 /// So many segments are merged regardless of their classes, before there are as many as a manifest may name.
 const SEGMENTS_CROWDED: usize = 240;
 
+/// The size of a segment that must not be merged. Others are merged on both sides of it.
+pub(crate) const UNMERGEABLE: u64 = u64::MAX;
+
 fn class(bytes: u64) -> u32 {
     let ratio = RATIO as u64;
     let mut class = 0;
@@ -30,7 +33,9 @@ fn class(bytes: u64) -> u32 {
 pub(crate) fn to_merge(sizes: &[u64]) -> Option<Range<usize>> {
     (0..LAST_CLASS).find_map(|merged| run_of_class(sizes, merged)).or_else(|| {
         let windows = (0..=sizes.len().saturating_sub(RATIO)).filter(|_| is_crowded(sizes.len()));
-        let cheapest = windows.min_by_key(|first| sizes[*first..][..RATIO].iter().sum::<u64>())?;
+        let sum =
+            |first: &usize| sizes[*first..][..RATIO].iter().fold(0_u64, |sum, it| sum.saturating_add(*it));
+        let cheapest = windows.filter(|first| sum(first) < UNMERGEABLE).min_by_key(sum)?;
         Some(cheapest..cheapest + RATIO)
     })
 }

@@ -30,6 +30,8 @@ pub struct UnverifiedLog {
 pub struct Recovered {
     /// The log.
     pub log: TenantLog,
+    /// The stored bytes of the records that were folded.
+    pub folded_bytes: u64,
     /// The unfinished end above the acknowledged head that was removed, if there was one. The server should log it.
     pub removed: Option<RemovedTail>,
 }
@@ -152,8 +154,10 @@ impl UnverifiedLog {
             if committed.head.seq == base.seq && committed.head.chain != base.chain {
                 return Err(Error::from(Damage::other_history(committed.head, base)).into());
             }
+            let stored_bytes = committed.stored.len() as u64;
             let record = pass.take(committed);
             if record.seq > base.seq {
+                pass.folded_bytes += stored_bytes;
                 fold(record)?;
             }
             Ok(ControlFlow::Continue(()))
@@ -211,6 +215,7 @@ struct Pass {
     /// The last sealed record. The bytes up to it are known.
     sealed: Seq,
     tail: ActiveTail,
+    folded_bytes: u64,
     uncommitted: Option<Damage>,
 }
 
@@ -224,6 +229,7 @@ impl Pass {
             bytes: history.bytes(),
             sealed: tiers.sealed().seq,
             tail: ActiveTail::new(tiers.active.first),
+            folded_bytes: 0,
             uncommitted: None,
         }
     }
@@ -255,10 +261,10 @@ impl Pass {
             storage.write_head(slot, &head::encode(&self.head))?;
         }
         let format = tiers.history.envelopes()?;
-        let Self { head, bytes, last_at, tail, .. } = self;
+        let Self { head, bytes, last_at, tail, folded_bytes, .. } = self;
         let end = LogEnd { log_id, head, bytes, slot, last_at, tail };
         let log = TenantLog::recovered(tiers, end, format);
-        Ok(Recovered { log, removed })
+        Ok(Recovered { log, folded_bytes, removed })
     }
 }
 

@@ -15,7 +15,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -28,7 +28,7 @@ use crate::damage::Damage;
 use crate::error::Error;
 use crate::event::Event;
 use crate::history::{FILE, History, SEGMENTS, SegmentEntry};
-use crate::merging::{is_crowded, to_merge};
+use crate::merging::{UNMERGEABLE, is_crowded, to_merge};
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::segment::{Segment, SegmentWriter};
 use crate::storage::Storage;
@@ -90,7 +90,9 @@ impl TenantLog {
         let Some(alone) = self.shared.try_begin_change() else { return Ok(None) };
         let tiers = self.shared.tiers()?;
         let is_end = tiers.history.segments.iter().any(|entry| entry.head() == base.entry.head());
-        Ok((is_end && base.path.exists()).then_some(DropReservation { base, alone }))
+        // Another base of the same records may have taken its name.
+        let is_written = || Base::of_file(base.path.clone(), self.log_id(), base.entry).is_whole();
+        Ok((is_end && is_written()).then_some(DropReservation { base, alone }))
     }
 
     /// Replaces the previous base and the segments up to the end of the reserved base by it.
@@ -203,16 +205,7 @@ impl LogReader {
         stop: &dyn Fn() -> bool,
     ) -> Result<Option<HistoryChange>, Error> {
         let changing = Changing::begin(&self.shared, stop)?;
-        let sizes: Vec<_> = changing.tiers.history.segments.iter().map(|entry| entry.file_bytes).collect();
-        let Some(range) = to_merge(&sizes) else { return Ok(None) };
-        let entries = &changing.tiers.history.segments[range.clone()];
-        if let (Some(span_max), [first, .., last]) = (span_max, entries)
-            && !is_crowded(sizes.len())
-            && last.until.micros().saturating_sub(first.since.micros())
-                > i64::try_from(span_max.as_micros()).unwrap_or(i64::MAX)
-        {
-            return Ok(None);
-        }
+        let Some(range) = changing.to_merge(span_max) else { return Ok(None) };
         let merged = &changing.tiers.segments[range.clone()];
         let Some(entry) = changing.write_merged(merged)? else { return Ok(None) };
         let mut history = History::clone(&changing.tiers.history);
@@ -320,6 +313,28 @@ impl<'a> Changing<'a> {
         Ok(History::clone(&self.shared.tiers()?.history))
     }
 
+    /// The segments to merge next: none that was found damaged, and none whose records are too far apart.
+    fn to_merge(&self, span_max: Option<Duration>) -> Option<Range<usize>> {
+        let entries = &self.tiers.history.segments;
+        let damaged = self.shared.unmergeable();
+        let size = |entry: &SegmentEntry| {
+            if damaged.contains(&entry.first) { UNMERGEABLE } else { entry.file_bytes }
+        };
+        let mut sizes: Vec<_> = entries.iter().map(size).collect();
+        let span_max = span_max.filter(|_| !is_crowded(sizes.len()));
+        loop {
+            let range = to_merge(&sizes)?;
+            let micros =
+                entries[range.end - 1].until.micros().saturating_sub(entries[range.start].since.micros());
+            let is_long = |span: Duration| micros > i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+            if !span_max.is_some_and(is_long) {
+                return Some(range);
+            }
+            // Later segments may be closer to each other.
+            sizes[range.start] = UNMERGEABLE;
+        }
+    }
+
     /// The path of the file to write, in a folder that exists.
     fn unfinished(&self) -> Result<PathBuf, Error> {
         let folder = self.folder.path.join(SEGMENTS);
@@ -386,7 +401,12 @@ impl<'a> Changing<'a> {
         for segment in segments {
             if let Err(error) = writer.push_segment(segment, &|| self.is_stopped()) {
                 let _ = fs::remove_file(&unfinished);
-                return if self.is_stopped() { Ok(None) } else { Err(segment.damage(error)?.into()) };
+                if self.is_stopped() {
+                    return Ok(None);
+                }
+                let damage = segment.damage(error)?;
+                self.shared.unmergeable().insert(segment.entry().first);
+                return Err(damage.into());
             }
         }
         let Some(entry) = self.written(&unfinished, writer.finish())? else { return Ok(None) };
@@ -427,10 +447,14 @@ pub(crate) fn remove_unnamed(folder: &Path, history: &History) -> io::Result<()>
         entries => entries?,
     };
     let named: Vec<_> = history.file_names().collect();
+    // A mixed copy of a folder has files that an older manifest does not name. They may be the only copy of its records.
+    if !named.iter().all(|name| folder.join(name).exists()) {
+        return Ok(());
+    }
     for entry in entries {
         let entry = entry?;
         let is_named = entry.file_name().to_str().is_some_and(|name| named.iter().any(|it| it == name));
-        if !is_named {
+        if !is_named && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
         }
     }

@@ -1,5 +1,6 @@
 //! The open log: its writer and its readers.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     durable: Mutex<Head>,
     /// Held while the history is changed: one change at a time, and none after the log was closed.
     changing: ChangeLock,
+    /// The first records of segments that were found damaged when they were to be merged.
+    unmergeable: Mutex<BTreeSet<Seq>>,
     /// Set while the log is being closed, so that a change of the history ends early.
     is_closing: AtomicBool,
 }
@@ -104,6 +107,7 @@ impl Shared {
             log_id,
             durable: Mutex::new(head),
             changing: ChangeLock::default(),
+            unmergeable: Mutex::default(),
             is_closing: AtomicBool::new(false),
         }
     }
@@ -126,6 +130,10 @@ impl Shared {
     /// Prevents other changes of the history until the guard is dropped.
     pub(crate) fn begin_change(&self) -> ChangeGuard {
         self.changing.lock()
+    }
+
+    pub(crate) fn unmergeable(&self) -> MutexGuard<'_, BTreeSet<Seq>> {
+        self.unmergeable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Like [`begin_change`](Self::begin_change); `None` while another change is made.
@@ -313,7 +321,13 @@ impl TenantLog {
         let Some(folder) = tiers.folder().filter(|_| self.tail.bytes > 0) else { return Ok(()) };
         // IMPORTANT: before the new tail exists. The head names the end of the frozen tail, so a record that is missing
         // there later is detected.
-        self.sync_head()?;
+        if let Err(error) = self.sync_head() {
+            // A later sync that succeeds proves nothing.
+            let (reason, kind) = (error.to_string(), error.failure().unwrap_or(StorageFailure::Broken));
+            tiers.active.storage.mark_poisoned();
+            self.poison = Some(StorageError { doing: "sync the head", reason, kind });
+            return Err(error);
+        }
         if let Some(history) = begin_history(&folder.path, self.shared.log_id)? {
             self.format = history.envelopes()?;
             self.shared.change_tiers(|tiers| tiers.with_history(folder, history));

@@ -1,5 +1,6 @@
 //! The tiers of a log as one sequence of records: segments, frozen tails and the tail that takes writes.
 
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(crate) struct LogFolder {
     pub(crate) path: PathBuf,
     /// sled's segment size.
     pub(crate) segment_bytes: usize,
+    /// The lock of the folder, for as long as the log is open.
+    pub(crate) _lock: Option<File>,
 }
 
 /// A tail.

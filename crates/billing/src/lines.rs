@@ -148,7 +148,8 @@ fn walk(
 /// Finds the oldest closes and corrections after `delivered` by reading forward. Corrections are not linked to each
 /// other, so they cannot be found by going back. They are rare.
 fn scan(log: &LogReader, last: Seq, delivered: Seq, most: usize) -> Result<VecDeque<Seq>, Error> {
-    let (mut found, mut next) = (VecDeque::new(), delivered.next());
+    // Nothing undelivered was dropped.
+    let (mut found, mut next) = (VecDeque::new(), delivered.max(log.beginning()?.seq).next());
     while next <= last && found.len() < most {
         let records = log.read(next, SCANNED_RECORDS, SCANNED_BYTES)?;
         let Some(end) = records.last() else { break };

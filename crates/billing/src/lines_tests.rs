@@ -131,8 +131,7 @@ impl Dropping {
         let mut next = Seq::OLDEST;
         let beginning = reader.beginning().unwrap().seq;
         assert_eq!(beginning, Seq::NONE, "once only");
-        let Some(last) =
-            reader.sealed().unwrap().into_iter().filter(|segment| segment.head.seq <= through).last()
+        let Some(last) = reader.sealed().unwrap().into_iter().rfind(|segment| segment.head.seq <= through)
         else {
             return;
         };

@@ -109,34 +109,34 @@ impl Feed {
     }
 
     /// Sends the state that the log begins with, if the records from the beginning on are requested: a line about it,
-    /// and with stored bytes a line for each item.
+    /// and with stored bytes a line for each item. No thread waits for the client.
     async fn send_base(&mut self, slices: &mpsc::Sender<Bytes>) -> Result<(), Truncated> {
         let Some(base) = self.base.take() else { return Ok(()) };
-        let (slices, stop, has_items) = (slices.clone(), self.stop.clone(), self.detail.stored);
-        let send = move || {
-            let mut lines = Vec::new();
-            write_base_line(&mut lines, &base);
-            if has_items {
-                base.each(|item| {
-                    write_base_item_line(&mut lines, &item);
-                    if lines.len() < SLICE_BYTES_MAX {
-                        return Ok(());
-                    }
-                    let slice = Bytes::from(std::mem::take(&mut lines));
-                    // The client's connection bounds how long a slice waits.
-                    let is_sent = !stop.is_cancelled() && slices.blocking_send(slice).is_ok();
-                    if is_sent { Ok(()) } else { Err(vectorizer_log::Error::Closed) }
-                })?;
+        let mut lines = Vec::new();
+        write_base_line(&mut lines, &base);
+        let (mut block, has_items) = (0, self.detail.stored);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Truncated),
+                sent = slices.send(Bytes::from(std::mem::take(&mut lines))) => sent.map_err(|_| Truncated)?,
             }
-            slices.blocking_send(Bytes::from(lines)).map_err(|_| vectorizer_log::Error::Closed)
-        };
-        match tokio::task::spawn_blocking(send).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(vectorizer_log::Error::Closed)) | Err(_) => Err(Truncated),
-            Ok(Err(error)) => {
-                error!(%error, "the base of the log could not be read");
-                Err(Truncated)
+            if !has_items {
+                return Ok(());
             }
+            if !self.readmission.is_granted().await {
+                return Err(Truncated);
+            }
+            let read = base.clone();
+            match tokio::task::spawn_blocking(move || item_lines(&read, block)).await {
+                Ok(Ok(Some(more))) => lines = more,
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => {
+                    error!(%error, "the base of the log could not be read");
+                    return Err(Truncated);
+                }
+                Err(_) => return Err(Truncated),
+            }
+            block += 1;
         }
     }
 
@@ -233,6 +233,16 @@ impl Feed {
         let through_last = last.saturating_add(1).saturating_sub(self.next.get());
         SLICE_RECORDS_MAX.min(through_last).min(self.left.unwrap_or(u64::MAX))
     }
+}
+
+/// The lines of the items of one block; `None` after the last block.
+fn item_lines(base: &Base, block: usize) -> Result<Option<Vec<u8>>, vectorizer_log::Error> {
+    let Some(items) = base.block(block)? else { return Ok(None) };
+    let mut lines = Vec::new();
+    for item in &items {
+        write_base_item_line(&mut lines, item);
+    }
+    Ok(Some(lines))
 }
 
 #[cfg(test)]

@@ -15,15 +15,23 @@ pub(crate) struct Audit {
     /// The records of closes.
     closes: RoaringTreemap,
     totals: [BilledTotal; Meter::ALL.len()],
+    /// Closes up to this record were dropped.
+    beginning: Seq,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { closes: RoaringTreemap::new(), totals: Meter::ALL.map(BilledTotal::zero) }
+        let totals = Meter::ALL.map(BilledTotal::zero);
+        Self { closes: RoaringTreemap::new(), totals, beginning: Seq::NONE }
     }
 }
 
 impl Audit {
+    /// An audit of the records after `beginning`. Earlier closes are not known.
+    pub(crate) fn after(beginning: Seq) -> Self {
+        Self { beginning, ..Self::default() }
+    }
+
     /// Adds the next record, and returns its entries on the bill. `billing` and `usage` are the state before it.
     pub(crate) fn push(
         &mut self,
@@ -52,7 +60,7 @@ impl Audit {
                 entries.push(BillEntry::Correction(correction));
                 if self.closes.contains(corrects.get()) {
                     self.correct(corrects, meter, by);
-                } else {
+                } else if corrects > self.beginning {
                     entries.push(discrepancy(DiscrepancyKind::CorrectsNoClose { corrects }));
                 }
             }

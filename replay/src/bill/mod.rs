@@ -35,7 +35,7 @@ impl Bill {
 
     /// The bill of a log that begins with this state. Closes up to there cannot be recomputed.
     pub fn of_beginning(beginning: Projection) -> Self {
-        Self { projection: beginning, audit: Audit::default() }
+        Self { audit: Audit::after(beginning.applied()), projection: beginning }
     }
 
     /// Compacts collections with many deleted points. No linker does so here, and the bill would take as much memory

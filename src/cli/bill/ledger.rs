@@ -129,7 +129,9 @@ impl Ledger {
             for event in &page.events {
                 delivered = delivered.max(event.data.last_seq);
                 let line = lines.remove(&(event.id.through, event.id.meter));
-                if line.is_none() && event.id.through <= beginning {
+                let is_dropped = event.id.through <= beginning
+                    || event.data.corrects.is_some_and(|it| it.line.through <= beginning);
+                if line.is_none() && is_dropped {
                     comparison.dropped += 1;
                 } else if line.is_none() && read_through.is_some_and(|read| event.id.through > read) {
                     comparison.newer += 1;

@@ -88,10 +88,9 @@ impl Checkpoints {
         *self.kept() = Kept::none(self.log_id);
     }
 
-    /// The log was read and has this many bytes. A checkpoint from before older records were dropped states more.
-    pub(super) fn opened(&self, log_bytes: u64) {
-        let mut kept = self.kept();
-        kept.log_bytes = kept.log_bytes.min(log_bytes);
+    /// The log was read: it has `log_bytes`, of which `behind` are of records after the checkpoint.
+    pub(super) fn opened(&self, log_bytes: u64, behind: u64) {
+        self.kept().log_bytes = log_bytes.saturating_sub(behind);
     }
 
     /// Older records were dropped, so the log has `after` bytes instead of `before`.

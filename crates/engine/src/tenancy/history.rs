@@ -171,45 +171,45 @@ impl Rotation {
 }
 
 /// Seals the tail of a log that is about to be closed, unless it is small, and everything that waits to be sealed.
-pub(super) fn seal_before_closing(log: &mut TenantLog, keep: Option<Duration>, metrics: &Metrics) {
+pub(super) fn seal_before_closing(log: &mut TenantLog, metrics: &Metrics) {
     if log.tail_bytes() >= SEALED_BYTES_MIN
         && let Err(error) = log.rotate()
     {
         warn!(%error, "the tail of the log could not be sealed, and is sealed later");
         return;
     }
-    seal(&log.reader(), keep, metrics, &|| false);
+    // Merging takes longer, and other tenants wait to be opened and closed meanwhile.
+    work(&log.reader(), HistoryWork::Sealed, metrics, &|log| log.seal(&|| false));
 }
 
-/// Seals all frozen tails, and merges segments of a history that is kept for `keep`. An error is logged, and sealing is
-/// tried again later. Returns whether there was none.
-pub(super) fn seal(
+/// Seals all frozen tails, and merges segments of a history that is kept for `keep`. Returns whether that succeeded.
+fn seal(log: &LogReader, keep: Option<Duration>, metrics: &Metrics, stop: &dyn Fn() -> bool) -> bool {
+    let span_max = keep.map(|keep| keep / SPANS);
+    work(log, HistoryWork::Sealed, metrics, &|log| log.seal(stop))
+        && work(log, HistoryWork::Merged, metrics, &|log| log.merge(span_max, stop))
+}
+
+/// Makes changes of one kind until there is nothing to do. An error is logged, and the change is tried again later.
+/// Returns whether there was none.
+fn work(
     log: &LogReader,
-    keep: Option<Duration>,
+    work: HistoryWork,
     metrics: &Metrics,
-    stop: &dyn Fn() -> bool,
+    change: &dyn Fn(&LogReader) -> Result<Option<HistoryChange>, Error>,
 ) -> bool {
-    for work in [HistoryWork::Sealed, HistoryWork::Merged] {
-        loop {
-            let change = if work == HistoryWork::Sealed {
-                log.seal(stop)
-            } else {
-                log.merge(keep.map(|keep| keep / SPANS), stop)
-            };
-            match change {
-                Ok(Some(HistoryChange { bytes, file_bytes, through })) => {
-                    info!(seq = %through, bytes, file_bytes, ?work, "changed the history of the log");
-                    metrics.history_worked(work, bytes);
-                }
-                Ok(None) | Err(Error::Closed) => break,
-                Err(error) => {
-                    warn!(%error, "the log could not be sealed; it is tried again, and writes go on");
-                    return false;
-                }
+    loop {
+        match change(log) {
+            Ok(Some(HistoryChange { bytes, file_bytes, through })) => {
+                info!(seq = %through, bytes, file_bytes, ?work, "changed the history of the log");
+                metrics.history_worked(work, bytes);
+            }
+            Ok(None) | Err(Error::Closed) => return true,
+            Err(error) => {
+                warn!(%error, ?work, "the history of the log could not be changed; it is tried again, and writes go on");
+                return false;
             }
         }
     }
-    true
 }
 
 /// The state that a base is written of.
@@ -302,6 +302,8 @@ pub(super) struct DropRequest {
     pub(super) bytes_min: u64,
     /// A tail of this size is sealed first.
     pub(super) tail_bytes_min: u64,
+    /// Whether an earlier state may be folded from the log, which takes as long as reading it.
+    pub(super) folds: bool,
 }
 
 /// Prepares a base for the writer, which publishes it at once. `None` if too little can be dropped.
@@ -311,7 +313,7 @@ pub(super) fn prepare_now(
     request: &DropRequest,
     metrics: &Metrics,
 ) -> Result<Option<PreparedBase>, WakeError> {
-    let DropRequest { horizon, through, bytes_min, tail_bytes_min } = *request;
+    let DropRequest { horizon, through, bytes_min, tail_bytes_min, folds } = *request;
     let reader = log.reader();
     let sealed: u64 = reader.sealed()?.iter().map(|segment| segment.bytes).sum();
     if sealed + log.tail_bytes() < bytes_min {
@@ -320,11 +322,16 @@ pub(super) fn prepare_now(
     if log.tail_bytes() >= tail_bytes_min {
         log.rotate()?;
     }
-    seal(&reader, None, metrics, &|| false);
+    work(&reader, HistoryWork::Sealed, metrics, &|log| log.seal(&|| false));
     let Some(end) = droppable(&reader, horizon, through, bytes_min)? else { return Ok(None) };
     // The writer itself changes the state, so it does not change meanwhile.
     let is_present = end == log.head();
-    let state =
-        if is_present { FrozenState::of(state) } else { FrozenState::folded(&reader, end, &|| false)? };
+    let state = if is_present {
+        FrozenState::of(state)
+    } else if folds {
+        FrozenState::folded(&reader, end, &|| false)?
+    } else {
+        return Ok(None);
+    };
     Ok(state.prepare(&reader, &|| false)?)
 }

@@ -404,11 +404,11 @@ pub(super) fn wake(
     // An error is ignored here, because opening the log reports it.
     let closed = (!is_new && !after_failure).then(|| folder.closed().ok().flatten()).flatten();
     let mut restored = restored;
-    if let Some(Asleep { projection, head, log_bytes }) =
+    if let Some(Asleep { projection, head, log_bytes, behind }) =
         closed.and_then(|closed| fold_closed(closed, &mut restored))
     {
         let reader = LogReader::closed(log_id, head);
-        checkpoints.opened(log_bytes);
+        checkpoints.opened(log_bytes, behind);
         return Ok(OpenedTenant {
             folder,
             is_new,
@@ -425,7 +425,7 @@ pub(super) fn wake(
     }
     let opening = Opening { folder: &folder, after_failure, stop };
     let opened = or_put_back(&folder, || opening.open(log_id, &checkpoints, restored, waking));
-    let (log, projection) = match opened {
+    let (log, projection, behind) = match opened {
         Err(WakeError::Log(error)) if error.is_storage_full() && !is_new => {
             warn!(%error, "the log cannot be opened and is read from a copy elsewhere; it takes no writes for now");
             return read_copy(folder, checkpoints, log_id, stop);
@@ -433,7 +433,7 @@ pub(super) fn wake(
         opened => opened?,
     };
     let (reader, head, log_bytes) = (log.reader(), log.head(), log.bytes());
-    checkpoints.opened(log_bytes);
+    checkpoints.opened(log_bytes, behind);
     Ok(OpenedTenant { folder, is_new, checkpoints, log: Some(log), reader, projection, head, log_bytes })
 }
 
@@ -464,12 +464,14 @@ struct Asleep {
     projection: Projection,
     head: Head,
     log_bytes: u64,
+    /// The stored bytes of the records after the checkpoint.
+    behind: u64,
 }
 
 /// Applies the records of the closed log to the `restored` checkpoint. If the checkpoint does not end where the records
 /// begin, returns `None` and leaves `restored` unchanged.
 fn fold_closed(closed: ClosedLog, restored: &mut Option<Restored>) -> Option<Asleep> {
-    let ClosedLog { log_id, base, head, bytes, records } = closed;
+    let ClosedLog { log_id, base, head, bytes, records, records_bytes } = closed;
     if restored.as_ref().map_or(Head::genesis(log_id), |restored| restored.head) != base {
         return None;
     }
@@ -478,7 +480,7 @@ fn fold_closed(closed: ClosedLog, restored: &mut Option<Restored>) -> Option<Asl
     for record in &records {
         projection.apply(record).ok()?;
     }
-    Some(Asleep { projection, head, log_bytes: bytes })
+    Some(Asleep { projection, head, log_bytes: bytes, behind: records_bytes })
 }
 
 /// A log that is being opened.
@@ -489,14 +491,15 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Opens the log and applies its records, after the `restored` checkpoint if that belongs to the log's history.
+    /// Opens the log and applies its records, after the `restored` checkpoint if that belongs to the log's history. Also
+    /// returns the stored bytes of these records.
     fn open(
         &self,
         log_id: LogId,
         checkpoints: &Checkpoints,
         restored: Option<Restored>,
         mut waking: Waking,
-    ) -> Result<(TenantLog, Projection), WakeError> {
+    ) -> Result<(TenantLog, Projection, u64), WakeError> {
         if let Some(Restored { mut projection, head, .. }) = restored {
             match self.fold(&mut projection, head, &mut waking) {
                 Err(WakeError::Log(Error::Damaged(damage))) if is_other_history(&damage, head) => {
@@ -507,14 +510,17 @@ impl Opening<'_> {
                     warn!("the checkpoint is older than the log, and the log is folded instead");
                     checkpoints.forget();
                 }
-                opened => return Ok((opened?, projection)),
+                opened => {
+                    let (log, behind) = opened?;
+                    return Ok((log, projection, behind));
+                }
             }
         }
         let base = self.folder.base()?;
         let mut projection = Projection::of_beginning(log_id, base.as_ref(), &|| self.stop.is_cancelled())?;
         let beginning = base.map_or_else(|| Head::genesis(log_id), |base| base.head());
-        let log = self.fold(&mut projection, beginning, &mut waking)?;
-        Ok((log, projection))
+        let (log, behind) = self.fold(&mut projection, beginning, &mut waking)?;
+        Ok((log, projection, behind))
     }
 
     fn fold(
@@ -522,7 +528,7 @@ impl Opening<'_> {
         projection: &mut Projection,
         base: Head,
         waking: &mut Waking,
-    ) -> Result<TenantLog, WakeError> {
+    ) -> Result<(TenantLog, u64), WakeError> {
         let Self { folder, after_failure, stop } = self;
         let unverified = if *after_failure { folder.open_after_failure()? } else { folder.open()? };
         let mut reported = Instant::now();
@@ -542,7 +548,7 @@ impl Opening<'_> {
         if let Some(cut) = &recovered.removed {
             warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
         }
-        Ok(recovered.log)
+        Ok((recovered.log, recovered.folded_bytes))
     }
 }
 

@@ -29,12 +29,12 @@ mod failure;
 mod graph_files;
 mod group;
 mod history;
+#[cfg(test)]
+mod history_tests;
 mod incarnation;
 mod kept;
 mod linker;
 mod linking_task;
-#[cfg(test)]
-mod attack_tests;
 #[cfg(test)]
 mod listing_tests;
 mod live_tenant;

@@ -109,31 +109,55 @@ pub(super) fn stored_retention(folder: &TenantFolder) -> Option<Retention> {
 pub(super) struct RetentionClock {
     path: PathBuf,
     told: Timestamp,
+    /// How much of a time in which the node did not run may still count.
+    credit_micros: i64,
     at: Instant,
     stored: Instant,
 }
+
+/// The time of a node in its folder.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct StoredClock {
+    told: Timestamp,
+    credit_micros: i64,
+}
+
+const CLOCK_FILE: &str = "retention-clock.json";
 
 impl Default for RetentionClock {
     /// A clock of no node, by which nothing is old.
     fn default() -> Self {
         let (told, at) = (Timestamp::from_micros(i64::MIN), Instant::now());
-        Self { path: PathBuf::new(), told, at, stored: at }
+        Self { path: PathBuf::new(), told, credit_micros: 0, at, stored: at }
     }
 }
 
 /// How often the time is stored.
 const STORED_EVERY: Duration = Duration::from_mins(1);
-/// The most that this clock advances for a time in which the node did not run.
+/// The most that this clock advances for times in which the node did not run, while it runs for as long.
 const DOWNTIME_MAX: Duration = Duration::from_hours(24);
 
 impl RetentionClock {
-    /// The clock of a node, whose last time is in its folder. Without a last time it begins with `wall`.
+    /// The clock of a node, whose last time is in its folder. Without a last time it begins with `wall`. While the last
+    /// time cannot be read, nothing is old.
     pub(super) fn open(node: &Path, wall: Timestamp) -> Self {
-        let path = node.join("retention-clock.json");
-        let last: Option<Timestamp> =
-            fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let told = last.map_or(wall, |last| approach(last, wall, DOWNTIME_MAX));
-        Self { path, told, at: Instant::now(), stored: Instant::now() }
+        let path = node.join(CLOCK_FILE);
+        let last = match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).unwrap_or(StoredClock { told: wall, credit_micros: 0 })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                StoredClock { told: wall, credit_micros: micros(DOWNTIME_MAX) }
+            }
+            Err(_) => return Self { path, ..Self::default() },
+        };
+        let told = approach(last.told, wall, Duration::from_micros(last.credit_micros.unsigned_abs()));
+        let used = told.micros().saturating_sub(last.told.micros());
+        let (at, credit_micros) = (Instant::now(), last.credit_micros - used);
+        let mut clock = Self { path, told, credit_micros, at, stored: at };
+        // Otherwise a restart would have the credit again.
+        clock.store();
+        clock
     }
 
     /// The time now, if the machine's clock says `wall`. Never goes back.
@@ -141,28 +165,24 @@ impl RetentionClock {
         let elapsed = self.at.elapsed();
         self.at = Instant::now();
         self.told = approach(self.told, wall, 2 * elapsed);
+        self.credit_micros = self.credit_micros.saturating_add(micros(elapsed)).min(micros(DOWNTIME_MAX));
         self.told
     }
 
     /// Stores the time for the next run of the node, once a minute.
     pub(super) fn store_now_and_then(&mut self) {
         if self.stored.elapsed() >= STORED_EVERY {
-            self.stored = Instant::now();
             self.store();
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn store_for_tests(&self) {
-        self.store();
-    }
-
     /// Stores the time. Best effort: otherwise history is kept longer.
-    fn store(&self) {
+    pub(super) fn store(&mut self) {
+        self.stored = Instant::now();
+        let stored = StoredClock { told: self.told, credit_micros: self.credit_micros };
         let unfinished = self.path.with_extension("json.fresh");
-        let _ = durable::replace(&self.path, &unfinished, |file| {
-            file.write_all(&serde_json::to_vec(&self.told)?)
-        });
+        let _ =
+            durable::replace(&self.path, &unfinished, |file| file.write_all(&serde_json::to_vec(&stored)?));
     }
 }
 
@@ -230,8 +250,8 @@ mod tests {
         clock.store();
         let mut reopened = RetentionClock::open(node.path(), day(465));
         assert!(reopened.now(day(465)) <= day(102), "a restart adds a day at most");
-        let mut caught_up = RetentionClock::open(node.path(), day(100));
-        assert!(caught_up.now(day(100)) < day(101));
+        let mut again = RetentionClock::open(node.path(), day(465));
+        assert!(again.now(day(465)) <= day(102), "further restarts add nothing");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 use vectorizer_index::{Collection, Removed};
 use vectorizer_limits::{Limits, OnFullLog, QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{
-    Actor, Commit, Draft, Error, Event, Head, PreparedBase, Record, TenantLog, Timestamp, Via,
+    Actor, Commit, Draft, Error, Event, Head, PreparedBase, Record, Seq, TenantLog, Timestamp, Via,
 };
 use vectorizer_metrics::{HistoryWork, Metrics};
 use vectorizer_replay::{Applied, Billing, Outcome};
@@ -290,9 +290,8 @@ impl Writer {
         if !idle {
             self.opener.iter().for_each(|opener| opener.log_handle.used());
         }
-        if task == Task::Drop
-            && let Some(base) = self.opener.as_ref().and_then(|opener| opener.history.take_prepared())
-        {
+        // Also behind commands: a tenant that is written to all the while must not keep its history for that.
+        if let Some(base) = self.opener.as_ref().and_then(|opener| opener.history.take_prepared()) {
             self.drop_history(base)?;
         }
         if !idle || self.denials.are_due() {
@@ -335,15 +334,20 @@ impl Writer {
         let live_bytes = self.state.read().projection.usage().logical_bytes();
         let bytes_min = missing.max(limit / ROOM_SHARE) + live_bytes.saturating_sub(base_bytes);
         let tail_bytes_min = limit / ROOM_SHARE;
-        self.drop_now(Timestamp::from_micros(i64::MAX), bytes_min, tail_bytes_min)
+        let (horizon, through) = (Timestamp::from_micros(i64::MAX), self.droppable());
+        self.drop_now(&DropRequest { horizon, through, bytes_min, tail_bytes_min, folds: true })
     }
 
-    /// Drops history whose records are not younger than `horizon`, if it is worth `bytes_min`.
-    fn drop_now(&mut self, horizon: Timestamp, bytes_min: u64, tail_bytes_min: u64) -> Result<(), Failed> {
+    /// The last record that may be dropped.
+    fn droppable(&self) -> Seq {
+        let state = self.state.read();
+        state.projection.billing().droppable(state.head.seq)
+    }
+
+    /// Drops what is requested.
+    fn drop_now(&mut self, request: &DropRequest) -> Result<(), Failed> {
         let Some(log) = &mut self.log else { return Ok(()) };
-        let through = self.state.read().projection.billing().droppable(log.head().seq);
-        let request = DropRequest { horizon, through, bytes_min, tail_bytes_min };
-        match prepare_now(log, &self.state, &request, &self.metrics) {
+        match prepare_now(log, &self.state, request, &self.metrics) {
             Ok(Some(base)) => self.drop_history(base),
             Ok(None) => Ok(()),
             Err(WakeError::Log(error)) if log.is_poisoned() => Err(self.failure.by_log(&error)),
@@ -387,7 +391,7 @@ impl Writer {
     fn seal(&mut self) -> Result<(), Failed> {
         let (Some(log), Some(opener)) = (&mut self.log, &self.opener) else { return Ok(()) };
         let keep = self.tenant_limits.current().history.keep;
-        seal_before_closing(log, keep, &self.metrics);
+        seal_before_closing(log, &self.metrics);
         if log.is_poisoned() {
             return Ok(());
         }
@@ -395,7 +399,9 @@ impl Writer {
             return Ok(());
         };
         let live_bytes = self.state.read().projection.usage().logical_bytes();
-        self.drop_now(horizon, live_bytes.max(DROPPED_BYTES_MIN), DROPPED_BYTES_MIN)
+        let (bytes_min, tail_bytes_min) = (live_bytes.max(DROPPED_BYTES_MIN), DROPPED_BYTES_MIN);
+        let through = self.droppable();
+        self.drop_now(&DropRequest { horizon, through, bytes_min, tail_bytes_min, folds: false })
     }
 
     /// Opens the log.

@@ -1,4 +1,4 @@
-//! Attacks on the history of a tenant in memory.
+//! The history of a tenant in memory: what is dropped, and when.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use vectorizer_limits::TenantLimits;
-use vectorizer_log::{Actor, Event, LogReader, TenantFolder, Timestamp, Via};
+use vectorizer_log::{Actor, Event, LogReader, TenantFolder, TextParameters, Timestamp, Via};
 use vectorizer_metrics::Metrics;
 use vectorizer_replay::{Projection, Projector as _};
 
@@ -48,7 +48,7 @@ fn sealed(folder: &TenantFolder) -> (vectorizer_log::TenantLog, Projection) {
 fn create(number: usize) -> Queued {
     let write: Write<Change> = Write {
         collection: format!("c{number}").parse().unwrap(),
-        change: CollectionChange::Create { vectors: None, texts: Some(Default::default()) }.into(),
+        change: CollectionChange::Create { vectors: None, texts: Some(TextParameters::default()) }.into(),
         idempotency: None,
         precondition: None,
         room: HeldPermits::default(),
@@ -111,7 +111,6 @@ async fn history_is_dropped_while_a_tenant_is_written_to() {
                 send.send(create(number)).await.unwrap();
                 number += 1;
             }
-            number
         }
     });
     let prepared = {
@@ -128,7 +127,7 @@ async fn history_is_dropped_while_a_tenant_is_written_to() {
     }
     let dropped_meanwhile = has_base(&reader);
     flooding.cancel();
-    println!("{} commands", flood.await.unwrap());
+    flood.await.unwrap();
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(20) && !has_base(&reader) {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -146,11 +145,11 @@ fn restarts_with_a_wrong_clock_make_nothing_old() {
     let day = |number: i64| Timestamp::from_micros(number * 86_400_000_000);
     let mut clock = RetentionClock::open(node.path(), day(100));
     clock.now(day(100));
-    clock.store_for_tests();
+    clock.store();
     for _ in 0..30 {
         let mut clock = RetentionClock::open(node.path(), day(465));
         clock.now(day(465));
-        clock.store_for_tests();
+        clock.store();
     }
     let now = RetentionClock::open(node.path(), day(100)).now(day(100));
     assert!(now < day(103), "thirty restarts within a minute: {} days", now.micros() / 86_400_000_000);
@@ -170,6 +169,9 @@ fn a_checkpoint_from_before_a_drop_is_known_to_be_behind() {
     assert!(checkpoints.is_behind(45 << 20) && checkpoints.is_due(45 << 20), "in the same process");
     let reopened = Checkpoints::new(&folder, log.log_id());
     reopened.read(&|| false).unwrap();
-    reopened.opened(45 << 20);
-    assert!(reopened.is_behind(45 << 20), "40 MB are folded at each waking, and never written to a checkpoint");
+    reopened.opened(45 << 20, 40 << 20);
+    assert!(
+        reopened.is_behind(45 << 20),
+        "40 MB are folded at each waking, and never written to a checkpoint"
+    );
 }

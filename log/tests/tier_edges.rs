@@ -27,8 +27,10 @@ fn several() -> (SledBackend, TenantLog, Vec<Record>) {
 }
 
 fn last_tail(backend: &SledBackend) -> std::path::PathBuf {
-    let mut tails: Vec<_> =
-        fs::read_dir(backend.folder.path().join("tails")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut tails: Vec<_> = fs::read_dir(backend.folder.path().join("tails"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     tails.sort();
     tails.pop().unwrap()
 }
@@ -91,7 +93,6 @@ fn a_verification_beside_an_open_log_is_refused() {
     log.rotate().unwrap();
     log.reader().seal(&never).unwrap().unwrap();
     let verified = verifying.join().unwrap();
-    println!("{verified:?}");
     assert!(verified.is_err_and(|error| error.contains("open")), "the log is open");
 }
 
@@ -115,6 +116,5 @@ fn a_mixed_copy_loses_no_file() {
     fs::write(copy.folder.path().join("history.json"), manifest).unwrap();
     let segments = || fs::read_dir(copy.folder.path().join("segments")).unwrap().count();
     assert_eq!(segments(), 1);
-    println!("{:?}", copy.open().map(drop).map_err(|error| error.to_string()));
     assert_eq!(segments(), 1, "the records are gone");
 }
