@@ -16,10 +16,10 @@ use crate::damage::{Damage, DamageKind};
 use crate::document::Document;
 use crate::error::Error;
 use crate::event::{CollectionId, CollectionName, VectorParameters};
-use crate::history::{Generation, hexadecimal};
+use crate::hexadecimal;
 use crate::language::TextParameters;
 use crate::path::PayloadPath;
-use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
+use crate::position::{ChainHash, Generation, Head, LogId, Seq, Timestamp};
 use crate::storage::StorageError;
 
 const VERSION: u16 = 1;

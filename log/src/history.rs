@@ -3,7 +3,6 @@
 //! `history.json` is replaced atomically, so a reader sees the history
 //! before a change or after it. Only files that it names belong to the log.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,8 @@ use crate::base::BaseEntry;
 use crate::blocks::FileHash;
 use crate::envelope::{EnvelopeFormat, HandleKey, RecordSecrets};
 use crate::error::Error;
-use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
+use crate::hexadecimal;
+use crate::position::{ChainHash, Generation, Head, LogId, Seq, Timestamp};
 use crate::storage::{StorageError, StorageFailure};
 
 /// The name of the file in the tenant's folder.
@@ -30,18 +30,6 @@ const FORMAT: u32 = 1;
 /// keep the others from being read.
 #[cfg(test)]
 pub(crate) const SEGMENTS_MAX: usize = 256;
-
-/// Counts the erasures of a log. Every file that is derived from records names the generation that it was made at, and
-/// one of an older generation may contain erased content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Generation(u64);
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The sealed part of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,24 +206,4 @@ impl History {
 fn no_random_bytes(error: getrandom::Error) -> Error {
     let (doing, reason, kind) = ("read random bytes", error.to_string(), StorageFailure::Broken);
     StorageError { doing, reason, kind }.into()
-}
-
-/// Hashes as lower-case hexadecimal.
-pub(crate) mod hexadecimal {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(crate) fn serialize<T: Display, S: Serializer>(hash: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(hash)
-    }
-
-    pub(crate) fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
-    where
-        T: FromStr<Err: Display>,
-    {
-        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
 }

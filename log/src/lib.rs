@@ -186,6 +186,7 @@ mod event;
 mod export;
 mod folder;
 mod head;
+mod hexadecimal;
 mod history;
 mod incarnation;
 mod language;
@@ -234,7 +235,6 @@ pub use export::{
 };
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
-pub use history::Generation;
 pub use incarnation::Incarnation;
 pub use language::{InvalidLanguage, Language, TextParameters};
 pub use logical_size::{VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
@@ -243,7 +243,7 @@ pub use migration::{Destination, Migration, MigrationError, MigrationStart, dest
 pub use part::PartKey;
 pub use path::{InvalidPayloadPath, PayloadPath};
 pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, Text, TextId, Vector, vector_le_bytes};
-pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
+pub use position::{ChainHash, Generation, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};
 pub use sealing::{BaseItems, DropReservation, HistoryChange, PreparedBase, SealedRecords, TierSizes};

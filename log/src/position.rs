@@ -74,6 +74,18 @@ impl fmt::Display for LogId {
     }
 }
 
+/// Counts the erasures of a log. Every file that is derived from records names the generation that it was made at, and
+/// one of an older generation may contain erased content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A moment: microseconds since 1970-01-01 UTC. Within a log, times never run backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

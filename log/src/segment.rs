@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocks::{BlockEntry, BlockFile, BlockFileError, BlockWriter, Finished};
 use crate::damage::{Damage, DamageKind};
-use crate::history::{Generation, SegmentEntry};
+use crate::history::SegmentEntry;
 use crate::part::Mark;
-use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
+use crate::position::{ChainHash, Generation, Head, LogId, Seq, Timestamp};
 use crate::storage::{StorageError, StorageFailure};
 
 const VERSION: u16 = 1;

@@ -3,8 +3,7 @@
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge};
 
-use super::counter;
-use super::node::gauge;
+use super::{counter, gauge};
 
 /// A change of a log's history, by stored bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -237,6 +237,10 @@ fn counter(name: &str, help: &str) -> IntCounter {
     IntCounter::new(name, help).expect("the name is well-formed")
 }
 
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::new(name, help).expect("the name is well-formed")
+}
+
 fn latency(name: &str, help: &str) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec())
 }

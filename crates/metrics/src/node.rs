@@ -4,9 +4,9 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts};
 use vectorizer_replay::Progress;
 
-use super::counter;
 use super::history::TierReading;
 use super::tenants::TenantReading;
+use super::{counter, gauge};
 
 /// The values that are read when the metrics are.
 #[derive(Clone, Debug, Default)]
@@ -159,10 +159,6 @@ impl Drop for Waking {
         self.series.tenants.dec();
         self.series.vectors.sub(self.vectors);
     }
-}
-
-pub(super) fn gauge(name: &str, help: &str) -> IntGauge {
-    IntGauge::new(name, help).expect("the name is well-formed")
 }
 
 fn signed(number: usize) -> i64 {
