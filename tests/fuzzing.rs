@@ -110,6 +110,11 @@ fn the_file_of_a_closed_log_is_read_or_refused() {
 }
 
 #[test]
+fn a_history_of_segments_and_a_base_is_read_or_refused() {
+    changes("tiers", 3_000);
+}
+
+#[test]
 fn a_checkpoint_is_restored_or_refused() {
     changes("checkpoint", 20_000);
 }

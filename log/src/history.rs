@@ -187,9 +187,13 @@ impl History {
         if self.log_id != log_id {
             return Some(format!("it is of log {}", self.log_id));
         }
+        // IMPORTANT: there is a record after every one that the manifest names, so no reader counts past the last number.
+        if self.end().seq.get() == u64::MAX {
+            return Some("it has no room for another record".to_owned());
+        }
         let mut end = self.beginning().seq;
         for entry in &self.segments {
-            if entry.first != end.next() || entry.last < entry.first {
+            if entry.first.previous() != Some(end) || entry.last < entry.first {
                 return Some(format!("the segment after record {end} is missing"));
             }
             end = entry.last;

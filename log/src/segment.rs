@@ -105,6 +105,14 @@ impl Segment {
         if facts != self.expected() {
             return Err(BlockFileError::Damaged("it is another segment than the manifest names".to_owned()));
         }
+        let firsts = || file.blocks().iter().map(|block| block.first);
+        let begins = firsts().next() == Some(self.entry.first.get());
+        if !begins
+            || !firsts().is_sorted_by(|one, next| one < next)
+            || firsts().last() > Some(self.entry.last.get())
+        {
+            return Err(BlockFileError::Damaged("its blocks are not of its records".to_owned()));
+        }
         // Another reader may have set it meanwhile, to the same.
         let _ = self.blocks.set(Arc::clone(file.blocks()));
         Ok(file)
@@ -151,7 +159,8 @@ impl Segment {
                 Err(error) => return Ok((going_on, self.unreadable(seq.max(from), next, error)?)),
             };
             for entry in BlockFile::entries(&content) {
-                let entry = match entry {
+                // The records of a block end before the next block, so their numbers stay within the segment.
+                let entry = match entry.and_then(|entry| self.expect_before(seq, next).map(|()| entry)) {
                     Ok(entry) => entry,
                     Err(error) => return Ok((going_on, self.unreadable(seq.max(from), next, error)?)),
                 };
@@ -162,6 +171,16 @@ impl Segment {
             }
         }
         Ok((going_on, ScanEnd::Whole))
+    }
+
+    fn expect_before(&self, seq: Seq, next: Seq) -> Result<(), BlockFileError> {
+        if seq < next {
+            return Ok(());
+        }
+        Err(BlockFileError::Damaged(format!(
+            "a block of {} has more records than its index says",
+            self.entry.file_name()
+        )))
     }
 
     /// The damage that an error of reading this segment is.

@@ -6,10 +6,14 @@
 use uuid::Uuid;
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{
-    EnvelopeFormat, ExportDetail, ExportFormat, HandleKey, LogId, Record, RecordSecrets, Seq, StoredRecord,
-    UnverifiedLog, Verifier, erase, initialize,
+    BaseAnswer, BaseCollection, BaseItem, BaseOutcome, BaseState, BaseWindow, Document, EnvelopeFormat,
+    Event, ExportDetail, ExportFormat, ExportedLine, HandleKey, IndexParameters, JournalPosition, Language,
+    LogId, Metric, Record, RecordSecrets, Seq, StoredRecord, TextParameters, UnverifiedLog, VectorParameters,
+    Verifier, erase, initialize, write_base_item_line,
 };
-use vectorizer_testing::events::{at, draft, one_of_each, variant_name, with_idempotency};
+use vectorizer_testing::events::{
+    FIRST_COLLECTION, at, draft, one_of_each, path, variant_name, with_idempotency,
+};
 
 const LOG: LogId = LogId::new(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
 
@@ -125,4 +129,93 @@ fn check_exports(stored: &[StoredRecord]) {
         golden.lines().collect::<Vec<_>>(),
         "the exports have changed"
     );
+}
+
+/// The items of a base, with every variant and all fields set.
+fn base_items() -> Vec<BaseItem> {
+    let collection = |vectors, texts, declared| {
+        BaseItem::Collection(BaseCollection {
+            id: FIRST_COLLECTION,
+            name: "words".parse().unwrap(),
+            created_at: at(-3),
+            last_change: Seq::new(300),
+            vectors,
+            texts,
+            declared,
+        })
+    };
+    let vectors = VectorParameters {
+        dimension: 3.try_into().unwrap(),
+        metric: Metric::Cosine,
+        index: IndexParameters { m: Some(16), ef_construction: None, ef: Some(64) },
+    };
+    let points = one_of_each().into_iter().flat_map(|event| match event {
+        Event::VectorsUpserted { points, .. } => points.into_iter().map(Document::from).collect(),
+        Event::DocumentsUpserted { documents, .. } => documents,
+        _ => Vec::new(),
+    });
+    let outcomes = [
+        BaseOutcome::CollectionCreated,
+        BaseOutcome::CollectionDeleted(300),
+        BaseOutcome::Upserted(1),
+        BaseOutcome::Deleted(2),
+        BaseOutcome::PayloadChanged,
+        BaseOutcome::IndexDeclared(true),
+        BaseOutcome::IndexDropped,
+    ];
+    let answers = outcomes.into_iter().map(|outcome| {
+        BaseItem::Answer(BaseAnswer {
+            key: "once".to_owned(),
+            seq: Seq::new(299),
+            at: at(-1),
+            body_hash: [7; 32],
+            outcome,
+        })
+    });
+    let window = BaseWindow {
+        since: at(-2),
+        first_seq: Seq::new(200),
+        upserted: 127,
+        deleted: 128,
+        searches: 1 << 64,
+        requests: 0,
+        byte_micros: u128::MAX,
+        counted_through: at(0),
+    };
+    let state = BaseState {
+        data_seq: Seq::new(300),
+        vectors_upserted: 127,
+        vectors_deleted: 128,
+        window: Some(window),
+        last_close: Seq::new(199),
+        last_correction: Seq::new(150),
+        acknowledged: Seq::new(198),
+        journal: Some(JournalPosition { journal: Uuid::from_u128(0xfedc_ba98_7654_3210), entry: 70_000 }),
+    };
+    let german = TextParameters { language: Some(Language::German) };
+    let mut items = vec![
+        BaseItem::State(BaseState::default()),
+        BaseItem::State(state),
+        collection(None, Some(german), Vec::new()),
+        collection(Some(vectors), Some(TextParameters::default()), vec![path("author.name"), path("n")]),
+    ];
+    items.extend(points.map(BaseItem::Point));
+    items.extend(answers);
+    items
+}
+
+/// In the form of their exports, which has the stored bytes.
+#[test]
+fn the_stored_bytes_of_every_base_item_never_change() {
+    let items = base_items();
+    let mut written = Vec::new();
+    items.iter().for_each(|item| write_base_item_line(&mut written, item));
+    let golden = include_str!("base_items.txt");
+    assert_eq!(String::from_utf8(written).unwrap(), golden, "the format has changed");
+    for (line, item) in golden.lines().zip(items) {
+        let ExportedLine::BaseItem(read) = ExportedLine::parse(line.as_bytes()).unwrap() else {
+            panic!("{line}")
+        };
+        assert_eq!(read, item);
+    }
 }

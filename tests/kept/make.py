@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Makes a kept data folder with a released program.
 
-    tests/kept/make.py PROGRAM NAME [stop|kill]
+    tests/kept/make.py PROGRAM NAME [stop|kill|sealed]
 
 Starts PROGRAM as `vectorizer dev` in an empty folder, writes a history over HTTP, records what the program answers, and
-ends it with SIGTERM (`stop`) or SIGKILL in the middle of writes (`kill`). Writes NAME.tar.gz with the data folder and
+ends it with SIGTERM (`stop`) or SIGKILL in the middle of writes (`kill`). With `sealed` the history is large enough that
+`stop` seals it, and more is written by a second process that is stopped too. Writes NAME.tar.gz with the data folder and
 NAME.json with the answers beside this script. `tests/kept.rs` opens the folder with the program of today.
 """
 
@@ -63,6 +64,11 @@ def start(program, data):
     raise SystemExit("the program did not start")
 
 
+def stop(process, how):
+    process.send_signal(how)
+    process.wait(timeout=60)
+
+
 def write(acme, globex):
     numbers = random.Random(7)
     vector = lambda: [numbers.randint(-3, 3) for _ in range(DIMENSION)]
@@ -85,6 +91,15 @@ def write(acme, globex):
     globex.send("PUT", "/collections/words/vectors", {"vectors": [{"id": "g", "vector": [3, 4]}]})
     # Long enough for a graph and for the end of a window.
     time.sleep(5)
+
+
+def write_much(client):
+    """More than a tail may have when its log is closed."""
+    client.send("POST", "/collections", {"name": "much", "dimension": 1, "metric": "dot"})
+    for number in range(50):
+        point = {"id": f"m{number}", "vector": [1], "payload": {"text": f"{number} " * 12_000}}
+        client.send("PUT", "/collections/much/vectors", {"vectors": [point]})
+    client.send("DELETE", "/collections/much")
 
 
 def answers(acme, globex):
@@ -110,6 +125,12 @@ def main():
         keys = json.loads((data / "dev-keys.json").read_text())
         acme, globex = (Client(url, tenant["keys"]["admin"]) for tenant in keys["tenants"])
         write(acme, globex)
+        if ends == "sealed":
+            write_much(acme)
+            stop(process, signal.SIGTERM)
+            process, url = start(program, data)
+            acme, globex = (Client(url, client.key) for client in (acme, globex))
+            acme.send("DELETE", "/collections/words/vectors/v2")
         expected = answers(acme, globex)
         if ends == "kill":
             # Writes are under way when the process ends; whether they are there afterwards is open.
@@ -117,8 +138,7 @@ def main():
             for _ in range(4):
                 threading.Thread(target=acme.try_send, args=("PUT", "/collections/words/vectors", body), daemon=True).start()
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL if ends == "kill" else signal.SIGTERM)
-        process.wait(timeout=60)
+        stop(process, signal.SIGKILL if ends == "kill" else signal.SIGTERM)
         expected["ends"] = ends
         (HERE / f"{name}.json").write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
         with tarfile.open(HERE / f"{name}.tar.gz", "w:gz", compresslevel=9) as archive:

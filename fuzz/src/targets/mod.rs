@@ -16,6 +16,7 @@ mod pieces;
 mod record;
 mod server;
 mod story;
+mod tiers;
 
 /// Something that is fuzzed.
 #[derive(Clone, Copy)]
@@ -33,11 +34,12 @@ pub struct Target {
 const MEBIBYTE: usize = 1 << 20;
 
 /// All of them.
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 10] = [
     Target { name: "record", run: record::run, seeds: record::seeds, memory_bytes_max: 64 * MEBIBYTE },
     Target { name: "envelope", run: envelope::run, seeds: envelope::seeds, memory_bytes_max: 64 * MEBIBYTE },
     Target { name: "log", run: log::run, seeds: log::seeds, memory_bytes_max: 64 * MEBIBYTE },
     Target { name: "closed", run: closed::run, seeds: closed::seeds, memory_bytes_max: 64 * MEBIBYTE },
+    Target { name: "tiers", run: tiers::run, seeds: tiers::seeds, memory_bytes_max: 256 * MEBIBYTE },
     Target {
         name: "checkpoint",
         run: checkpoint::run,
