@@ -109,7 +109,7 @@ impl Segment {
         let begins = firsts().next() == Some(self.entry.first.get());
         if !begins
             || !firsts().is_sorted_by(|one, next| one < next)
-            || firsts().last() > Some(self.entry.last.get())
+            || firsts().next_back() > Some(self.entry.last.get())
         {
             return Err(BlockFileError::Damaged("its blocks are not of its records".to_owned()));
         }
