@@ -420,19 +420,27 @@ fn tiers_lose_nothing_with_the_power_in_any_step_of_rotating_sealing_merging_and
 #[test]
 fn a_missing_sync_of_a_segment_or_of_a_manifest_is_detected() {
     for missing_sync in [MissingSync::SkipsFile("unfinished"), MissingSync::SkipsFile("history.json.fresh")] {
-        let folder = TempDir::new().unwrap();
-        let data = folder.path().join("data");
-        let Some(disk) = Disk::mount(&data) else { return };
-        let lost = (1..=10).find_map(|seed| {
-            let tenant = TenantFolder::new(&data, &format!("tenant-{seed}").parse().unwrap());
-            disk.neglects(None);
-            tenant.create().unwrap();
-            disk.neglects(Some(missing_sync));
-            live_of_tiers(&disk, &tenant, 8_000, &mut Random::new(seed)).err()
-        });
-        let loss = lost.unwrap_or_else(|| panic!("{missing_sync:?} goes unnoticed"));
-        eprintln!("{missing_sync:?}: {loss}");
+        is_detected(missing_sync, |disk, tenant, random| live_of_tiers(disk, tenant, 8_000, random));
     }
+}
+
+/// Lives without this sync until something is lost.
+fn is_detected(
+    missing_sync: MissingSync,
+    live: impl Fn(&Disk, &TenantFolder, &mut Random) -> Result<usize, String>,
+) {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let Some(disk) = Disk::mount(&data) else { return };
+    let lost = (1..=10).find_map(|seed| {
+        let tenant = TenantFolder::new(&data, &format!("tenant-{seed}").parse().unwrap());
+        disk.neglects(None);
+        tenant.create().unwrap();
+        disk.neglects(Some(missing_sync));
+        live(&disk, &tenant, &mut Random::new(seed)).err()
+    });
+    let loss = lost.unwrap_or_else(|| panic!("{missing_sync:?} goes unnoticed"));
+    eprintln!("{missing_sync:?}: {loss}");
 }
 
 #[test]
@@ -458,17 +466,6 @@ fn the_first_body_of_a_log_is_durable_with_its_file() {
 #[test]
 fn a_missing_sync_of_bodies_or_of_their_name_is_detected() {
     for missing_sync in [MissingSync::SkipsFile("bodies"), MissingSync::SkipsFolders] {
-        let folder = TempDir::new().unwrap();
-        let data = folder.path().join("data");
-        let Some(disk) = Disk::mount(&data) else { return };
-        let lost = (1..=10).find_map(|seed| {
-            let tenant = TenantFolder::new(&data, &format!("tenant-{seed}").parse().unwrap());
-            disk.neglects(None);
-            tenant.create().unwrap();
-            disk.neglects(Some(missing_sync));
-            live_of_a_log(&disk, &tenant, 60_000, &mut Random::new(seed)).err()
-        });
-        let loss = lost.unwrap_or_else(|| panic!("{missing_sync:?} goes unnoticed"));
-        eprintln!("{missing_sync:?}: {loss}");
+        is_detected(missing_sync, |disk, tenant, random| live_of_a_log(disk, tenant, 60_000, random));
     }
 }

@@ -112,7 +112,7 @@ impl TenantFolder {
             source,
         })?;
         let sealed = history.end().seq;
-        // A tail is sealed as a whole. The last tail is never sealed, whatever its name says.
+        // A tail is sealed as a whole. The last tail is never sealed, even if its name says so.
         let covered = found.iter().skip(1).take_while(|next| **next <= sealed.next()).count();
         let unsealed = found.get(covered..).unwrap_or_default().to_vec();
         if unsealed.is_empty() {

@@ -3,9 +3,8 @@
 //! `history.json` is replaced atomically, so a reader sees the history
 //! before a change or after it. Only files that it names belong to the log.
 
-use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vectorizer_durable as durable;
@@ -15,6 +14,7 @@ use crate::blocks::FileHash;
 use crate::envelope::{EnvelopeFormat, HandleKey, RecordSecrets};
 use crate::error::Error;
 use crate::hexadecimal;
+use crate::manifest::read_checked;
 use crate::position::{ChainHash, Generation, Head, LogId, Seq, Timestamp};
 use crate::storage::{StorageError, StorageFailure};
 
@@ -157,23 +157,7 @@ impl History {
     ///
     /// [`Error::Manifest`] if it is missing or not exactly as it was written.
     pub(crate) fn read(folder: &Path, log_id: LogId) -> Result<Self, Error> {
-        let path = folder.join(FILE);
-        let refused = |path: PathBuf, reason: String| Err(Error::Manifest { path, reason });
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(source) if StorageFailure::of(&source).is_unavailable() => {
-                return Err(Error::File { doing: "read", path, source });
-            }
-            Err(source) => return refused(path, source.to_string()),
-        };
-        let history: Self = match serde_json::from_slice(&bytes) {
-            Ok(history) => history,
-            Err(source) => return refused(path, source.to_string()),
-        };
-        match history.invalid(log_id) {
-            None => Ok(history),
-            Some(reason) => refused(path, reason),
-        }
+        read_checked(folder.join(FILE), |history: &Self| history.invalid(log_id))
     }
 
     /// What is wrong with it, if anything.

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vectorizer_durable as durable;
 
@@ -96,28 +97,16 @@ impl Manifest {
     }
 
     pub(crate) fn read(path: PathBuf) -> Result<Self, Error> {
-        let refused = |path: PathBuf, reason: String| Err(Error::Manifest { path, reason });
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(source) if StorageFailure::of(&source).is_unavailable() => {
-                return Err(Error::File { doing: "read", path, source });
+        read_checked(path, |manifest: &Self| {
+            if ![FORMAT, FORMAT_WITH_HISTORY].contains(&manifest.format) {
+                let format = manifest.format;
+                return Some(format!(
+                    "format {format} is not known here, only {FORMAT} and {FORMAT_WITH_HISTORY}"
+                ));
             }
-            Err(source) => return refused(path, source.to_string()),
-        };
-        match serde_json::from_slice::<Self>(&bytes) {
-            Ok(manifest) if ![FORMAT, FORMAT_WITH_HISTORY].contains(&manifest.format) => refused(
-                path,
-                format!(
-                    "format {} is not known here, only {FORMAT} and {FORMAT_WITH_HISTORY}",
-                    manifest.format
-                ),
-            ),
-            Ok(manifest) if manifest.checksum != manifest.expected_checksum() => {
-                refused(path, "its checksum does not match".to_owned())
-            }
-            Ok(manifest) => Ok(manifest),
-            Err(source) => refused(path, source.to_string()),
-        }
+            (manifest.checksum != manifest.expected_checksum())
+                .then(|| "its checksum does not match".to_owned())
+        })
     }
 
     fn expected_checksum(&self) -> u32 {
@@ -129,5 +118,32 @@ impl Manifest {
             text = format!("{text} {tenant}");
         }
         crc32fast::hash(text.as_bytes())
+    }
+}
+
+/// Reads a manifest and checks it. `invalid` gives the reason to refuse it, if there is one.
+///
+/// # Errors
+///
+/// [`Error::Manifest`] if it is missing or not exactly as it was written. [`Error::File`] if the system does not give its
+/// bytes, which says nothing about them.
+pub(crate) fn read_checked<T: DeserializeOwned>(
+    path: PathBuf,
+    invalid: impl FnOnce(&T) -> Option<String>,
+) -> Result<T, Error> {
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) if StorageFailure::of(&source).is_unavailable() => {
+            return Err(Error::File { doing: "read", path, source });
+        }
+        Err(source) => return Err(Error::Manifest { path, reason: source.to_string() }),
+    };
+    let manifest = match serde_json::from_slice(&bytes) {
+        Ok(manifest) => manifest,
+        Err(source) => return Err(Error::Manifest { path, reason: source.to_string() }),
+    };
+    match invalid(&manifest) {
+        None => Ok(manifest),
+        Some(reason) => Err(Error::Manifest { path, reason }),
     }
 }

@@ -109,9 +109,7 @@ impl TenantLog {
         history.base = Some(entry);
         history.segments.retain(|segment| segment.first > entry.through);
         let bytes = (before.bytes(), history.bytes());
-        let frozen = changing.tiers.frozen.clone();
-        changing.publish(history, &frozen)?;
-        removed(remove_unnamed(&changing.folder.path, &changing.history()?));
+        changing.replace_segments(&history)?;
         drop(changing);
         self.replace_sealed_bytes(bytes.0, bytes.1);
         Ok(HistoryChange { bytes: entry.bytes, file_bytes: entry.file_bytes, through: entry.through })
@@ -210,9 +208,7 @@ impl LogReader {
         let Some(entry) = changing.write_merged(merged)? else { return Ok(None) };
         let mut history = History::clone(&changing.tiers.history);
         history.segments.splice(range, [entry]);
-        let frozen = changing.tiers.frozen.clone();
-        changing.publish(history, &frozen)?;
-        removed(remove_unnamed(&changing.folder.path, &changing.history()?));
+        changing.replace_segments(&history)?;
         Ok(Some(changed(&entry)))
     }
 
@@ -309,10 +305,6 @@ impl<'a> Changing<'a> {
         self.shared.log_id
     }
 
-    fn history(&self) -> Result<History, Error> {
-        Ok(History::clone(&self.shared.tiers()?.history))
-    }
-
     /// The segments to merge next: none that was found damaged, and none whose records are too far apart.
     fn to_merge(&self, span_max: Option<Duration>) -> Option<Range<usize>> {
         let entries = &self.tiers.history.segments;
@@ -359,13 +351,19 @@ impl<'a> Changing<'a> {
         }
     }
 
-    /// Writes the records of a frozen tail up to the one before `through` to a segment.
-    fn write_tail(&self, tail: &Tail, through: Seq) -> Result<Option<SegmentEntry>, Error> {
+    /// The file of a segment after `before`.
+    fn begin_segment(&self, before: Head) -> Result<(PathBuf, SegmentWriter), Error> {
         let unfinished = self.unfinished()?;
         let generation = self.tiers.history.generation;
-        let before = self.tiers.sealed();
         let begin = || SegmentWriter::begin(create(&unfinished)?, self.log_id(), generation, before);
-        let mut writer = begin().map_err(|source| failed("write", &unfinished, source))?;
+        let writer = begin().map_err(|source| failed("write", &unfinished, source))?;
+        Ok((unfinished, writer))
+    }
+
+    /// Writes the records of a frozen tail up to the one before `through` to a segment.
+    fn write_tail(&self, tail: &Tail, through: Seq) -> Result<Option<SegmentEntry>, Error> {
+        let before = self.tiers.sealed();
+        let (unfinished, mut writer) = self.begin_segment(before)?;
         let end = through.previous().unwrap_or(Seq::NONE);
         let alone = Tiers::of_storage(self.log_id(), Arc::clone(&tail.storage));
         let mut failed = None;
@@ -393,11 +391,8 @@ impl<'a> Changing<'a> {
 
     fn write_merged(&self, segments: &[Arc<Segment>]) -> Result<Option<SegmentEntry>, Error> {
         let Some(first) = segments.first() else { return Ok(None) };
-        let unfinished = self.unfinished()?;
-        let generation = self.tiers.history.generation;
         let before = first.before();
-        let begin = || SegmentWriter::begin(create(&unfinished)?, self.log_id(), generation, before);
-        let mut writer = begin().map_err(|source| failed("write", &unfinished, source))?;
+        let (unfinished, mut writer) = self.begin_segment(before)?;
         for segment in segments {
             if let Err(error) = writer.push_segment(segment, &|| self.is_stopped()) {
                 let _ = fs::remove_file(&unfinished);
@@ -426,6 +421,13 @@ impl<'a> Changing<'a> {
             Some(damage) => Err(damage.into()),
             None => Ok(entry),
         }
+    }
+
+    /// Publishes a history of the same tails, and removes the files that it does not name any more.
+    fn replace_segments(&self, history: &History) -> Result<(), Error> {
+        self.publish(history.clone(), &self.tiers.frozen)?;
+        removed(remove_unnamed(&self.folder.path, history));
+        Ok(())
     }
 
     /// Replaces the manifest of the history, and the tiers that readers see.

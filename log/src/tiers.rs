@@ -164,9 +164,7 @@ impl Tiers {
         }
         Ok(())
     }
-}
 
-impl Tiers {
     /// Whether the segment of this damage does not exist at the moment.
     pub(crate) fn is_absent(&self, damage: &Damage) -> bool {
         self.segments

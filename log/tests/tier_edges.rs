@@ -7,10 +7,7 @@ use vectorizer_log::{Record, TenantLog};
 use vectorizer_testing::events::{commit, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
-
-fn never() -> bool {
-    false
-}
+use crate::tiers::never;
 
 fn several() -> (SledBackend, TenantLog, Vec<Record>) {
     let backend = SledBackend::create();
@@ -116,5 +113,6 @@ fn a_mixed_copy_loses_no_file() {
     fs::write(copy.folder.path().join("history.json"), manifest).unwrap();
     let segments = || fs::read_dir(copy.folder.path().join("segments")).unwrap().count();
     assert_eq!(segments(), 1);
+    drop(copy.open());
     assert_eq!(segments(), 1, "the records are gone");
 }

@@ -3,16 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
-use vectorizer_log::{
-    Base, BaseAnswer, BaseItem, BaseOutcome, BaseState, Error, PreparedBase, Seq, TenantLog,
-};
-use vectorizer_testing::events::{at, commit, fill, upserted};
+use vectorizer_log::{Base, Error};
+use vectorizer_testing::events::{commit, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
-
-fn never() -> bool {
-    false
-}
+use crate::tiers::{never, prepare};
 
 /// One damaged segment keeps segments from being merged, and the manifest grows beyond what the next opening reads.
 #[test]
@@ -65,25 +60,8 @@ fn an_opening_beside_an_open_log_removes_nothing() {
     assert_eq!(found.len() as u64, acknowledged_last.get());
 }
 
-fn prepare(log: &TenantLog, key: &str) -> Option<PreparedBase> {
-    let head = log.reader().sealed().unwrap().last()?.head;
-    let items = [
-        BaseItem::State(BaseState::default()),
-        BaseItem::Answer(BaseAnswer {
-            key: key.to_owned(),
-            seq: Seq::OLDEST,
-            at: at(0),
-            body_hash: [7; 32],
-            outcome: BaseOutcome::Upserted(3),
-        }),
-    ];
-    let mut give =
-        |push: &mut dyn FnMut(&BaseItem) -> std::io::Result<()>| items.iter().try_for_each(&mut *push);
-    log.reader().prepare_base(head, &mut give, &never).unwrap()
-}
-
 /// The keeper prepares a base; the writer prepares another one of the same record, with the points in another order.
-/// Both have one name. Whichever is published, its file must be there.
+/// Both have one name. The file of the published one must be there.
 #[test]
 fn a_prepared_base_whose_file_was_replaced_is_not_published() {
     let backend = SledBackend::create();

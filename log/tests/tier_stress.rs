@@ -8,10 +8,7 @@ use vectorizer_log::{BaseItem, BaseState, Error, PreparedBase, Seq};
 use vectorizer_testing::events::{commit, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
-
-fn never() -> bool {
-    false
-}
+use crate::tiers::never;
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story of four threads")]

@@ -18,7 +18,7 @@ use vectorizer_testing::events::{at, commit, commit_at, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
 
-fn never() -> bool {
+pub(crate) fn never() -> bool {
     false
 }
 
@@ -397,7 +397,7 @@ fn an_older_program_refuses_a_folder_with_a_history() {
 }
 
 /// A base of a state with one answer, which tells it from others.
-fn prepare(log: &TenantLog, key: &str) -> Option<PreparedBase> {
+pub(crate) fn prepare(log: &TenantLog, key: &str) -> Option<PreparedBase> {
     let head = log.reader().sealed().unwrap().last()?.head;
     let items = [
         BaseItem::State(BaseState::default()),

@@ -84,7 +84,7 @@ pub(super) fn put_records<S: Storage + ?Sized>(
         return Ok(());
     }
     let mut offset = storage.append_bodies(&envelopes)?;
-    // IMPORTANT: before the references. Whatever follows may become durable at any time.
+    // IMPORTANT: before the references. Later writes may become durable at any time.
     storage.sync_bodies()?;
     for (seq, envelope, mark) in with_marks() {
         let reference = Reference { mark, offset, bytes: stored_length(envelope), hash: hash(envelope) };

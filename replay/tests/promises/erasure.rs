@@ -1,4 +1,4 @@
-//! Usage and the bill come from the headers of envelopes alone, whatever was erased from the records.
+//! Usage and the bill come from the headers of envelopes alone, also after items were erased.
 
 use std::sync::Arc;
 

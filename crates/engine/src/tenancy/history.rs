@@ -27,9 +27,6 @@ const TAIL_AGE_MAX: Duration = Duration::from_hours(1);
 const SEALED_BYTES_MIN: u64 = 1 << 20;
 /// How long to wait after a rotation has failed, perhaps on a full disk.
 const ROTATION_PAUSE: Duration = Duration::from_secs(10);
-/// A base is written if at least this share of the live data can be dropped, so that writing bases costs no more than
-/// the writes did.
-const DROPPED_SHARE: u64 = 1;
 /// A merged segment spans at most this share of the time for which history is kept.
 const SPANS: u32 = 4;
 /// How long to wait after sealing or merging has failed.
@@ -269,8 +266,8 @@ fn droppable(
     Ok(last.filter(|_| dropped > 0 && dropped >= bytes_min))
 }
 
-/// Prepares a base if enough history is old. `live_bytes` is the size of the state, and records after `through` are
-/// needed.
+/// Prepares a base if as much history is old as the base would have, `live_bytes`. So writing bases costs no more than
+/// the writes did. Records after `through` are needed.
 pub(super) fn prepare_drop(
     log: &LogReader,
     handle: &HistoryHandle,
@@ -283,7 +280,7 @@ pub(super) fn prepare_drop(
         handle.ready.notify_one();
         return Ok(());
     }
-    let Some(head) = droppable(log, horizon, through, live_bytes / DROPPED_SHARE)? else { return Ok(()) };
+    let Some(head) = droppable(log, horizon, through, live_bytes)? else { return Ok(()) };
     let state = FrozenState::folded(log, head, stop)?;
     if let Some(base) = state.prepare(log, stop)? {
         *handle.prepared() = Some(base);
